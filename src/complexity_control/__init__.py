@@ -1,0 +1,1 @@
+"""Variational models of a chosen complexity: the code behind the book."""

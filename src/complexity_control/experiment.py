@@ -1,0 +1,119 @@
+"""A chapter's one call: the recorded run of its parameters, or all of its models trained, measured and recorded."""
+
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from itertools import product
+from typing import Any, TextIO
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from complexity_control import data, methods, parameters, pruning, runs, training
+from complexity_control.data import Digits
+from complexity_control.parameters import Parameters
+from complexity_control.posterior import Posterior
+from complexity_control.training import Model
+
+Part = tuple[Posterior, dict[str, pd.DataFrame]]
+
+
+def perform(chapter: str, given: Mapping[str, Any]) -> runs.Run:
+    """The run of a chapter with the given parameters: found on record, or made now.
+
+    Args: given, each parameter by name; a notebook passes its `globals()`.
+    Raises: ParameterError, DataError, RunError, Diverged; none of them leaves a run.
+    """
+    p = parameters.check(chapter, given)
+    digits = data.load(p.dataset, p.device, p.cap.train, p.cap.test)
+    found = None if p.force else runs.find(p, digits)
+    if found:
+        return found
+    began = time.perf_counter()
+    models = [Model(lam, seed) for lam, seed in product(p.lambdas, p.seeds)]
+    # one model at a time on a core, because a wide stack falls out of its cache; on a GPU the whole stack at once.
+    # A model trained alone gives the same bits whoever else is asked for, and on however many cores
+    stacks = [[m] for m in models] if p.device == "cpu" else [models]
+    cores = min(torch.get_num_threads(), len(stacks))
+    with tqdm(total=len(stacks) * p.epochs, desc=chapter, unit="epoch", file=_terminal(), mininterval=1) as bar:
+        parts = _train_here(p, digits, stacks, bar) if cores == 1 else _train_on_cores(p, stacks, cores, bar)
+    tables = {name: pd.concat([part[1][name] for part in parts], ignore_index=True) for name in parts[0][1]}
+    flat = [methods.to_flat(part[0]) for part in parts]
+    q = methods.from_flat({name: torch.cat([part[name] for part in flat]) for name in flat[0]})
+    return runs.store(p, digits, q, tables, time.perf_counter() - began, cores)
+
+
+def train(p: Parameters, digits: Digits, models: list[Model], on_epoch: Callable[[], object]) -> Part:
+    """Train a stack of models, and measure it."""
+    sizes = [digits.train_images.shape[1], *p.hidden, digits.classes]
+    generators = [training.generator(m, "initialisation", p.device) for m in models]
+    start = methods.direct.init(generators, sizes, p.init_log_std)
+    params = training.fit(methods.direct, start, models, digits, p, on_epoch)
+    q = methods.from_flat(params)
+    tables = pruning.measure(q, models, digits, p)
+    trainable = sum(t[0].numel() for t in params.values())
+    tables["metrics"]["updates"] = training.updates(trainable, len(digits.train_labels), p)
+    return q, tables
+
+
+def _train_here(p: Parameters, digits: Digits, stacks: list[list[Model]], bar: tqdm) -> list[Part]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums split among threads would round differently
+    try:
+        return [train(p, digits, models, lambda n=len(models): bar.update(n)) for models in stacks]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train_on_cores(p: Parameters, stacks: list[list[Model]], cores: int, bar: tqdm) -> list[Part]:
+    context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads can hang
+    epochs = context.Value("L", 0)
+    with ProcessPoolExecutor(cores, context, _start_worker, (p, epochs)) as pool:
+        futures = [pool.submit(_train_in_worker, models) for models in stacks]
+        pending = set(futures)
+        try:
+            while pending:
+                done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+                bar.update(epochs.value - bar.n)
+                for future in done:
+                    future.result()  # a diverged model ends the run now, not after the others
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+    return [future.result() for future in futures]
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start_worker(p: Parameters, epochs: Any) -> None:
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _worker.update(p=p, epochs=epochs, digits=data.load(p.dataset, p.device, p.cap.train, p.cap.test))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # a killed kernel would leave its workers waiting for ever
+
+
+def _train_in_worker(models: list[Model]) -> tuple[Posterior, dict[str, pd.DataFrame]]:
+    def count() -> None:
+        with _worker["epochs"].get_lock():
+            _worker["epochs"].value += 1
+
+    return train(_worker["p"], _worker["digits"], models, count)
+
+
+def _terminal() -> TextIO:
+    """Where progress goes: the terminal behind a kernel, because a notebook would store every frame of the bar."""
+    return os.fdopen(os.dup(sys.stderr.fileno()), "w")

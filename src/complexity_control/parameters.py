@@ -1,0 +1,155 @@
+"""The parameters of a chapter: named, typed and checked in one place, whoever gives them."""
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+import torch
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from complexity_control import data
+
+
+class Cap(NamedTuple):
+    """The most that a profile spends; None is no bound."""
+
+    seeds: int | None = None
+    epochs: int | None = None
+    train: int | None = None  # digits, the first ones
+    test: int | None = None
+
+
+PROFILES = {"paper": Cap(), "quick": Cap(seeds=1, epochs=3, train=10_000, test=2_000)}
+
+
+class ParameterError(ValueError):
+    """Parameters that no run can be made from; the message says which, and what is allowed."""
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("Input should be a number, not true or false")
+    return value
+
+
+def _as_list(value: object) -> object:
+    """A list as papermill may hand it over: as it is, as text, or as its only element."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            raise ValueError("Input should be a list such as [0.1, 1]") from None
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _distinct(values: tuple) -> tuple:
+    if len(set(values)) < len(values):
+        raise ValueError("no value may come twice")
+    return values
+
+
+Number = BeforeValidator(_no_bool)
+Int = Annotated[int, Number]
+Float = Annotated[float, Number]
+
+
+class Parameters(BaseModel):
+    """A fully resolved set of parameters; their comments are in the chapters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    chapter: str
+    dataset: str
+    lambdas: tuple[Annotated[Float, Field(gt=0)], ...] = Field(min_length=1)
+    seeds: tuple[Annotated[Int, Field(ge=0)], ...] = Field(min_length=1)
+    epochs: Int = Field(ge=1)
+    batch_size: Int = Field(ge=1)
+    learning_rate: Float = Field(gt=0)
+    optimizer: Literal["adam", "sgd"]
+    clip: Float = Field(ge=0)
+    prior_std: Float = Field(gt=0)
+    init_log_std: Float = Field(ge=-20, le=5)
+    hidden: tuple[Annotated[Int, Field(ge=1)], ...] = Field(min_length=1)
+    device: str
+    profile: Literal["paper", "quick"]
+    force: bool
+
+    @property
+    def method(self) -> str:
+        """The paper's letter of the method, the first of the chapter's name."""
+        return self.chapter[0]
+
+    @property
+    def cap(self) -> Cap:
+        return PROFILES[self.profile]
+
+    @field_validator("lambdas", "seeds", "hidden", mode="before")
+    @classmethod
+    def _lists(cls, value: object) -> object:
+        return _as_list(value)
+
+    @field_validator("lambdas", "seeds")
+    @classmethod
+    def _sets(cls, value: tuple) -> tuple:
+        return _distinct(value)
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, value: str) -> str:
+        return data.known(value)
+
+    @field_validator("device")
+    @classmethod
+    def _present_device(cls, value: str) -> str:
+        if value == "cuda" and not torch.cuda.is_available():
+            raise ValueError("no CUDA device is found here; use cpu")
+        if value not in ("cpu", "cuda"):
+            raise ValueError("Input should be cpu or cuda")
+        return value
+
+    @model_validator(mode="after")
+    def _capped(self) -> "Parameters":
+        # the profile's bounds are resolved here, so that receipt and content key hold what was really run
+        object.__setattr__(self, "seeds", self.seeds[: self.cap.seeds])
+        object.__setattr__(self, "epochs", min(self.epochs, self.cap.epochs or self.epochs))
+        return self
+
+
+NAMES = [name for name in Parameters.model_fields if name != "chapter"]
+
+
+def check(chapter: str, given: Mapping[str, Any]) -> Parameters:
+    """Validate and cast what a chapter was given.
+
+    Args: given, each parameter by name. A notebook passes its `globals()` right after its parameters cell:
+        names that begin with `_`, modules, functions and IPython's own are not parameters.
+    Raises: ParameterError, naming every parameter at fault.
+    """
+    values = {k: v for k, v in given.items() if not k.startswith("_") and _plain(k, v)}
+    faults = [_unknown(name) for name in values if name not in NAMES]
+    try:
+        p = Parameters(chapter=chapter, **{k: v for k, v in values.items() if k in NAMES})
+    except ValidationError as error:
+        faults += [_fault(e) for e in error.errors()]
+    if faults:
+        raise ParameterError("; ".join(faults))
+    return p
+
+
+def _plain(name: str, value: object) -> bool:
+    """Whether a global of a notebook is a parameter: plain data, and none of IPython's In and Out."""
+    return name not in ("In", "Out") and (value is None or isinstance(value, bool | int | float | str | list | tuple | dict))
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else "there are " + ", ".join(NAMES)
+    return f"unknown parameter {name!r}: {hint}"
+
+
+def _fault(error: Any) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"parameter {place!r} is missing"
+    return f"parameter {place} = {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,67 @@
+"""The variational posterior of a fully connected network, and its two forward passes."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+Params = dict[str, Tensor]
+
+
+class Posterior(NamedTuple):
+    """Mean-field Gaussian q(w); the leading axis of every tensor is the stack of models."""
+
+    mean: Params  # W1 [S, 784, 100], b1 [S, 100], W2 [S, 100, 10], b2 [S, 10]
+    log_std: Params  # natural log of the standard deviation, same shapes
+
+
+def shapes(sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor of a network with the layer sizes [inputs, hidden..., classes]."""
+    named: dict[str, tuple[int, ...]] = {}
+    for k, (fan_in, fan_out) in enumerate(pairwise(sizes), start=1):
+        named |= {f"W{k}": (fan_in, fan_out), f"b{k}": (fan_out,)}
+    return named
+
+
+def _layers(params: Params) -> Iterator[tuple[str, str]]:
+    """The names of each layer's weight and bias, first layer first."""
+    for k in range(1, len(params) // 2 + 1):
+        yield f"W{k}", f"b{k}"
+
+
+def sampled_logits(q: Posterior, x: Tensor, generators: Sequence[Generator]) -> Tensor:
+    """Logits under weights drawn from q, by local reparameterisation (Kingma et al., 2015).
+
+    Each digit sees its own draw of the weights: its preactivations are Gaussian with mean x W + b and
+    variance x² σ_W² + σ_b², and are drawn directly, one generator for each model of the stack.
+
+    Args: x [S, B, inputs]. Returns: [S, B, classes].
+    """
+    for weight, bias in _layers(q.mean):
+        if weight != "W1":
+            x = x.relu()
+        mean = torch.baddbmm(q.mean[bias].unsqueeze(1), x, q.mean[weight])
+        variance = torch.baddbmm(
+            (2 * q.log_std[bias]).exp().unsqueeze(1), x * x, (2 * q.log_std[weight]).exp()
+        )
+        x = mean + variance.sqrt() * normal(generators, mean.shape[1:])
+    return x
+
+
+def mean_logits(q: Posterior, x: Tensor) -> Tensor:
+    """Logits of the network whose weights are the posterior's means.
+
+    Args: x [S, B, inputs]. Returns: [S, B, classes].
+    """
+    for weight, bias in _layers(q.mean):
+        if weight != "W1":
+            x = x.relu()
+        x = torch.baddbmm(q.mean[bias].unsqueeze(1), x, q.mean[weight])
+    return x
+
+
+def normal(generators: Sequence[Generator], shape: Sequence[int]) -> Tensor:
+    """Standard normal noise [S, *shape]; each model draws from its own generator alone."""
+    return torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators])

@@ -1,0 +1,189 @@
+"""Runs on record: a folder each, whole or not there, with a receipt that says how it was made."""
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+
+from complexity_control.data import ROOT, Digits
+from complexity_control.methods import from_flat, to_flat
+from complexity_control.parameters import Parameters
+from complexity_control.posterior import Posterior
+
+# a run's numbers depend on these modules; how they are shown doesn't make another run
+SOURCES = ("data", "posterior", "objective", "methods", "training", "pruning", "experiment")
+PACKAGES = ("torch", "torchvision", "numpy", "pandas")
+ARTEFACTS = ("curves.csv", "metrics.csv", "posterior.safetensors")
+
+
+class RunError(ValueError):
+    """A run that can't be read or written; the message names the file."""
+
+
+class Run(NamedTuple):
+    """A recorded run, its artefacts verified."""
+
+    folder: Path
+    receipt: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def parameters(self) -> Parameters:
+        return Parameters(**self.receipt["parameters"], force=False)
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """Rows of method, lam, seed, pruned_percent, accuracy."""
+        return pd.read_csv(self.folder / "curves.csv")
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """Rows of method, lam, seed, accuracy, ..., evidence (nats), updates."""
+        return pd.read_csv(self.folder / "metrics.csv")
+
+    @property
+    def posterior(self) -> Posterior:
+        """The trained posteriors, stacked in the order of the metrics' rows."""
+        return from_flat(load_file(self.folder / "posterior.safetensors"))
+
+
+def home() -> Path:
+    """The folder of all runs: CCBOOK_RUNS, or book/runs."""
+    return Path(os.environ.get("CCBOOK_RUNS", ROOT / "book" / "runs"))
+
+
+def key(p: Parameters, digits: Digits) -> str:
+    """What a run's numbers follow from: resolved parameters, the sources of the package, the data; hex sha256.
+
+    The dataset's name is left out: the same digits under another path are the same data.
+    """
+    values = p.model_dump(mode="json", exclude={"force", "dataset"})
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    for name in SOURCES:
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    digest.update(digits.checksum.encode())
+    return digest.hexdigest()
+
+
+def path(p: Parameters, digits: Digits) -> Path:
+    return home() / f"{p.chapter}-{key(p, digits)[:12]}"
+
+
+def find(p: Parameters, digits: Digits) -> Run | None:
+    """The run with these parameters, if it is on record.
+
+    Raises: RunError if it is there but isn't what its receipt says.
+    """
+    folder = path(p, digits)
+    return read(folder) if (folder / "receipt.json").is_file() else None
+
+
+def read(folder: Path) -> Run:
+    """A recorded run, each artefact checked against the receipt.
+
+    Raises: RunError.
+    """
+    try:
+        receipt = json.loads((folder / "receipt.json").read_text())
+        expected = {name: receipt["artefacts"][name] for name in ARTEFACTS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{folder / 'receipt.json'} can't be read ({type(error).__name__}: {error}). {_remedy(folder)}"
+        ) from error
+    for name, sha256 in expected.items():
+        if not (folder / name).is_file() or _sha256(folder / name) != sha256:
+            raise RunError(f"{folder / name} is missing, or isn't the file of its receipt. {_remedy(folder)}")
+    return Run(folder, receipt)
+
+
+def recorded() -> Iterator[Run]:
+    """All runs on record, in the order of their names."""
+    for receipt in sorted(home().glob("*/receipt.json")):
+        yield read(receipt.parent)
+
+
+def store(
+    p: Parameters, digits: Digits, q: Posterior, tables: dict[str, pd.DataFrame], seconds: float, cores: int
+) -> Run:
+    """Put a finished run on record: its folder appears whole, under its final name, in one step.
+
+    A run already there is replaced if p.force, and else kept: it has the same key, so the same numbers.
+    """
+    home().mkdir(parents=True, exist_ok=True)
+    folder = path(p, digits)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=home()))
+    try:
+        for name, table in tables.items():
+            table.to_csv(partial / f"{name}.csv", index=False, lineterminator="\n")
+        save_file({n: t.cpu().contiguous() for n, t in to_flat(q).items()}, partial / "posterior.safetensors")
+        receipt = {
+            "run": folder.name,
+            "key": key(p, digits),
+            "parameters": p.model_dump(mode="json", exclude={"force"}),
+            "data": {"sha256": digits.checksum, "train": len(digits.train_labels), "test": len(digits.test_labels)},
+            **_provenance(p.device),
+            "cores": cores,
+            "seconds": round(seconds, 1),
+            "artefacts": {name: _sha256(partial / name) for name in ARTEFACTS},
+        }
+        (partial / "receipt.json").write_text(json.dumps(receipt, indent=2) + "\n")
+        partial.chmod(0o755)  # mkdtemp closes its folders to others, and safetensors its files
+        (partial / "posterior.safetensors").chmod(0o644)
+        if p.force and folder.exists():
+            folder.rename(partial / "replaced")
+        try:
+            partial.rename(folder)
+        except OSError:
+            if not (folder / "receipt.json").is_file():
+                raise
+        shutil.rmtree(folder / "replaced", ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return read(folder)
+
+
+def _provenance(device: str) -> dict[str, Any]:
+    return {
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "--", "src", "chapters"))},
+        "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in PACKAGES},
+        "processor": torch.cuda.get_device_name() if device == "cuda" else _processor(),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None  # a copy without its history
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return (names or [platform.processor() or platform.machine()])[0]
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _remedy(folder: Path) -> str:
+    return f"Delete the folder {folder.name} and run its chapter again"

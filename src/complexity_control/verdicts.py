@@ -1,0 +1,70 @@
+"""Ours beside the paper's, cell by cell, and a computed verdict on each."""
+
+from collections.abc import Mapping
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from complexity_control import reported
+from complexity_control.runs import Run
+
+COLUMNS = ["table", "quantity", "method", "lam", "paper", "mean", "sd", "low", "high", "seeds", "run", "verdict"]
+# Table 1's accuracies can be read as the whole network's, or as averages over Figure 1's pruning levels
+READINGS = {"accuracy": ["accuracy", "accuracy_curve_mean"]}
+
+
+def tolerances() -> pd.DataFrame:
+    """Rows of tolerance, kind (absolute or relative) and the reason for it, by quantity."""
+    with resources.files("complexity_control").joinpath("tolerances.csv").open() as file:
+        return pd.read_csv(file, index_col="quantity")
+
+
+def verdict(quantity: str, paper: float, ours: float) -> str:
+    """agrees within the tolerance, close within twice the tolerance, or differs; not tested without a number."""
+    if np.isnan(ours):
+        return "not tested"
+    tolerance = tolerances().loc[quantity]
+    bound = tolerance["tolerance"] * (abs(paper) if tolerance["kind"] == "relative" else 1)
+    difference = abs(ours - paper)
+    return "agrees" if difference <= bound else "close" if difference <= 2 * bound else "differs"
+
+
+def cells(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """A row for each printed value and reading of it.
+
+    Args: runs, by the paper's letter of the method; one that is not there yields rows without our numbers.
+    Returns: the columns COLUMNS; mean, sd and the 95% interval low ... high of the mean are over seeds.
+    """
+    rows = []
+    for printed in reported.tables().to_dict("records"):
+        run = runs.get(printed["method"])
+        for quantity in READINGS.get(printed["quantity"], [printed["quantity"]]):
+            ours = _seeds(run, quantity, printed["lam"]) if run else np.array([])
+            row = printed | {"quantity": quantity, "paper": printed["value"], "run": run.id if run else ""}
+            rows.append(row | _summary(ours) | {"verdict": _judged(run, quantity, printed["value"], ours)})
+    return pd.DataFrame(rows)[COLUMNS]
+
+
+def _seeds(run: Run, quantity: str, lam: float) -> np.ndarray:
+    """The quantity's value for each seed; a quantity without lambda is the sum over all of the paper's."""
+    metrics = run.metrics[run.metrics["lam"].isin(reported.tables()["lam"])]
+    rows = metrics if np.isnan(lam) else metrics[metrics["lam"] == lam]
+    return rows.groupby("seed")[quantity].sum().to_numpy(dtype=float)
+
+
+def _summary(ours: np.ndarray) -> dict[str, float]:
+    if len(ours) == 0:
+        return {"mean": np.nan, "sd": np.nan, "low": np.nan, "high": np.nan, "seeds": 0}
+    mean = ours.mean()
+    sd = ours.std(ddof=1) if len(ours) > 1 else np.nan
+    half = stats.t.ppf(0.975, len(ours) - 1) * sd / np.sqrt(len(ours)) if len(ours) > 1 else np.nan
+    return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half, "seeds": len(ours)}
+
+
+def _judged(run: Run | None, quantity: str, paper: float, ours: np.ndarray) -> str:
+    # a quick run is a look at the machinery: holding it against the paper would say nothing
+    if run is None or run.parameters.profile != "paper":
+        return "not tested"
+    return verdict(quantity, paper, ours.mean() if len(ours) else np.nan)
