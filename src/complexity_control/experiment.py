@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from functools import partial
 from itertools import product
 from typing import Any, TextIO
 
@@ -27,11 +28,12 @@ def perform(chapter: str, given: Mapping[str, Any]) -> runs.Run:
     """The run of a chapter with the given parameters: found on record, or made now.
 
     Args: given, each parameter by name; a notebook passes its `globals()`.
-    Raises: ParameterError, DataError, RunError, Diverged; none of them leaves a run.
+    Raises: ParameterError, DataError, RunError, DivergedError; none of them leaves a run.
     """
     p = parameters.check(chapter, given)
     digits = data.load(p.dataset, p.device, p.cap.train, p.cap.test)
-    found = None if p.force else runs.find(p, digits)
+    folder = runs.path(p, digits)
+    found = None if p.force else runs.find(folder)
     if found:
         return found
     began = time.perf_counter()
@@ -40,12 +42,12 @@ def perform(chapter: str, given: Mapping[str, Any]) -> runs.Run:
     # A model trained alone gives the same bits whoever else is asked for, and on however many cores
     stacks = [[m] for m in models] if p.device == "cpu" else [models]
     cores = min(torch.get_num_threads(), len(stacks))
-    with tqdm(total=len(stacks) * p.epochs, desc=chapter, unit="epoch", file=_terminal(), mininterval=1) as bar:
+    with tqdm(total=len(models) * p.epochs, desc=chapter, unit="epoch", file=_terminal(), mininterval=1) as bar:
         parts = _train_here(p, digits, stacks, bar) if cores == 1 else _train_on_cores(p, stacks, cores, bar)
     tables = {name: pd.concat([part[1][name] for part in parts], ignore_index=True) for name in parts[0][1]}
     flat = [methods.to_flat(part[0]) for part in parts]
     q = methods.from_flat({name: torch.cat([part[name] for part in flat]) for name in flat[0]})
-    return runs.store(p, digits, q, tables, time.perf_counter() - began, cores)
+    return runs.store(folder, p, digits, q, tables, time.perf_counter() - began, cores)
 
 
 def train(p: Parameters, digits: Digits, models: list[Model], on_epoch: Callable[[], object]) -> Part:
@@ -65,7 +67,7 @@ def _train_here(p: Parameters, digits: Digits, stacks: list[list[Model]], bar: t
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums split among threads would round differently
     try:
-        return [train(p, digits, models, lambda n=len(models): bar.update(n)) for models in stacks]
+        return [train(p, digits, models, partial(bar.update, len(models))) for models in stacks]
     finally:
         torch.set_num_threads(threads)
 

@@ -1,10 +1,12 @@
 """The parameters of a chapter: named, typed and checked in one place, whoever gives them."""
 
+import ast
 import difflib
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
+import papermill
 import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -137,9 +139,16 @@ def check(chapter: str, given: Mapping[str, Any]) -> Parameters:
     return p
 
 
+def defaults(chapter: str) -> dict[str, Any]:
+    """The values in a chapter's parameters cell, the only place where they are written."""
+    cells = papermill.inspect_notebook(str(data.ROOT / "chapters" / f"{chapter}.ipynb"))
+    return {name: ast.literal_eval(cell["default"]) for name, cell in cells.items()}
+
+
 def _plain(name: str, value: object) -> bool:
     """Whether a global of a notebook is a parameter: plain data, and none of IPython's In and Out."""
-    return name not in ("In", "Out") and (value is None or isinstance(value, bool | int | float | str | list | tuple | dict))
+    plain = value is None or isinstance(value, bool | int | float | str | list | tuple | dict)
+    return plain and name not in ("In", "Out")
 
 
 def _unknown(name: str) -> str:

@@ -43,9 +43,7 @@ def sampled_logits(q: Posterior, x: Tensor, generators: Sequence[Generator]) -> 
         if weight != "W1":
             x = x.relu()
         mean = torch.baddbmm(q.mean[bias].unsqueeze(1), x, q.mean[weight])
-        variance = torch.baddbmm(
-            (2 * q.log_std[bias]).exp().unsqueeze(1), x * x, (2 * q.log_std[weight]).exp()
-        )
+        variance = torch.baddbmm((2 * q.log_std[bias]).exp().unsqueeze(1), x * x, (2 * q.log_std[weight]).exp())
         x = mean + variance.sqrt() * normal(generators, mean.shape[1:])
     return x
 

@@ -58,9 +58,7 @@ def expected_log_likelihood(q: Posterior, models: list[Model], digits: Digits) -
     """E_q log p(D | w) over the training set, one draw of the weights for each digit; nats, shape [S]."""
     generators = [generator(m, "evaluation", str(digits.train_labels.device)) for m in models]
     total = torch.zeros(len(models), dtype=torch.float64, device=digits.train_labels.device)
-    batches = zip(
-        digits.train_images.split(EVALUATION_BATCH), digits.train_labels.split(EVALUATION_BATCH), strict=True
-    )
+    batches = zip(digits.train_images.split(EVALUATION_BATCH), digits.train_labels.split(EVALUATION_BATCH), strict=True)
     for x, y in batches:
         logits = sampled_logits(q, scale(x).expand(len(models), -1, -1), generators)
         total += log_likelihood(logits, y.expand(len(models), -1))

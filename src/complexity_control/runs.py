@@ -9,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +17,10 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
-from complexity_control.data import ROOT, Digits
+from complexity_control import reported
+from complexity_control.data import ROOT, Digits, load
 from complexity_control.methods import from_flat, to_flat
-from complexity_control.parameters import Parameters
+from complexity_control.parameters import Parameters, check, defaults
 from complexity_control.posterior import Posterior
 
 # a run's numbers depend on these modules; how they are shown doesn't make another run
@@ -81,15 +82,15 @@ def key(p: Parameters, digits: Digits) -> str:
 
 
 def path(p: Parameters, digits: Digits) -> Path:
+    """The folder of the run with these parameters: its id begins with the chapter and ends with the key."""
     return home() / f"{p.chapter}-{key(p, digits)[:12]}"
 
 
-def find(p: Parameters, digits: Digits) -> Run | None:
-    """The run with these parameters, if it is on record.
+def find(folder: Path) -> Run | None:
+    """The run of this folder, if it is on record.
 
     Raises: RunError if it is there but isn't what its receipt says.
     """
-    folder = path(p, digits)
     return read(folder) if (folder / "receipt.json").is_file() else None
 
 
@@ -111,6 +112,26 @@ def read(folder: Path) -> Run:
     return Run(folder, receipt)
 
 
+def of_profile(profile: str, device: str = "cpu") -> dict[str, Run]:
+    """The runs that a profile's tables stand on, by the paper's letter of the method, for each chapter there is.
+
+    Raises: RunError if one is missing or damaged.
+    """
+    found: dict[str, Run] = {}
+    for method, chapter in reported.CHAPTERS.items():
+        if not (ROOT / "chapters" / f"{chapter}.ipynb").is_file():
+            continue
+        p = check(chapter, defaults(chapter) | {"profile": profile, "device": device})
+        run = find(path(p, load(p.dataset, p.device, p.cap.train, p.cap.test)))
+        if run is None:
+            raise RunError(
+                f"chapter {chapter} has no run on record with profile {profile}, the code as it stands and this data. "
+                f"Run `make {profile}`, or execute the chapter"
+            )
+        found[method] = run
+    return found
+
+
 def recorded() -> Iterator[Run]:
     """All runs on record, in the order of their names."""
     for receipt in sorted(home().glob("*/receipt.json")):
@@ -118,22 +139,27 @@ def recorded() -> Iterator[Run]:
 
 
 def store(
-    p: Parameters, digits: Digits, q: Posterior, tables: dict[str, pd.DataFrame], seconds: float, cores: int
+    folder: Path,
+    p: Parameters,
+    digits: Digits,
+    q: Posterior,
+    tables: Mapping[str, pd.DataFrame],
+    seconds: float,
+    cores: int,
 ) -> Run:
     """Put a finished run on record: its folder appears whole, under its final name, in one step.
 
+    Args: folder, its path as it was when training began: an edit of the sources since then made another key.
     A run already there is replaced if p.force, and else kept: it has the same key, so the same numbers.
     """
-    home().mkdir(parents=True, exist_ok=True)
-    folder = path(p, digits)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=home()))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
     try:
         for name, table in tables.items():
             table.to_csv(partial / f"{name}.csv", index=False, lineterminator="\n")
         save_file({n: t.cpu().contiguous() for n, t in to_flat(q).items()}, partial / "posterior.safetensors")
         receipt = {
             "run": folder.name,
-            "key": key(p, digits),
             "parameters": p.model_dump(mode="json", exclude={"force"}),
             "data": {"sha256": digits.checksum, "train": len(digits.train_labels), "test": len(digits.test_labels)},
             **_provenance(p.device),
@@ -158,9 +184,10 @@ def store(
 
 
 def _provenance(device: str) -> dict[str, Any]:
+    changes = _git("status", "--porcelain", "--", "src", "chapters")
     return {
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "--", "src", "chapters"))},
+        "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(changes)},
         "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in PACKAGES},
         "processor": torch.cuda.get_device_name() if device == "cuda" else _processor(),
     }

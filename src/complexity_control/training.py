@@ -22,7 +22,7 @@ class Model(NamedTuple):
     seed: int
 
 
-class Diverged(ArithmeticError):
+class DivergedError(ArithmeticError):
     """A training whose loss is no longer a number."""
 
 
@@ -46,7 +46,7 @@ def fit(
     Args: params, the tensors to start from, [S, ...]; they stay as they were. models, S of them.
         on_epoch, called after each epoch.
     Returns: the trained tensors.
-    Raises: Diverged, naming epoch, lambda and seed.
+    Raises: DivergedError, naming epoch, lambda and seed.
     """
     params = {name: t.clone().requires_grad_() for name, t in params.items()}
     generators = [generator(m, "training", p.device) for m in models]
@@ -83,7 +83,7 @@ def _optimizer(tensors: list[Tensor], p: Parameters) -> torch.optim.Optimizer:
 def _check(losses: Tensor, epoch: int, models: Sequence[Model]) -> None:
     for model, finite in zip(models, losses.isfinite().tolist(), strict=True):
         if not finite:
-            raise Diverged(
+            raise DivergedError(
                 f"training diverged in epoch {epoch} at lambda {model.lam:g}, seed {model.seed}: the loss is "
                 "no longer finite. Lower learning_rate, or clip the gradient with clip > 0."
             )

@@ -1,0 +1,57 @@
+# The paper, from a fresh machine with Python 3.11 to the site. `make` alone lists what there is.
+PYTHON ?= python3.11
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake --cores all --nolock --rerun-incomplete --quiet rules
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup paper quick book test check lint bench lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+
+setup: .venv/ready  ## the environment in .venv, with the versions of requirements.lock (a few minutes, once)
+
+.venv/ready: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here; install Python 3.11, or name another: make PYTHON=python3.12"; exit 1; }
+	@echo "Setting up .venv; this takes a few minutes, once"
+	@$(PYTHON) -m venv .venv || { echo "make: $(PYTHON) can't make an environment; Debian and Ubuntu have it in python3.11-venv"; exit 1; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+paper: setup  ## everything at the paper's scale, from the digits to the site in book/html; stopped, it goes on where it was
+	@$(SNAKEMAKE)
+	@echo "The book is at $(CURDIR)/book/html/index.html"
+
+quick: setup  ## the same from few digits, in a minute or two, for a look; the site is in book/quick/html
+	@$(SNAKEMAKE) --config profile=quick
+	@echo "The quick book is at $(CURDIR)/book/quick/html/index.html"
+
+book: setup  ## the site again from the runs on record
+	@$(SNAKEMAKE) --forcerun site
+	@echo "The book is at $(CURDIR)/book/html/index.html"
+
+test: setup  ## the tests, some minutes
+	@$(BIN)/pytest -q
+
+check: setup  ## every verdict recomputed from the recorded runs
+	@$(BIN)/ccbook check
+
+lint: setup  ## style and types of package, tests and notebooks
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/nbstripout --verify chapters/*.ipynb
+
+bench: setup  ## seconds of one training step of this machine
+	@$(BIN)/python benchmarks/step.py
+
+lock: setup  ## renew requirements.lock from pyproject.toml
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --quiet \
+	  | grep -vE '^(nvidia|cuda|triton)' | sed 's/+cpu//' > requirements.new
+	@{ head -n 1 requirements.lock; cat requirements.new; } > requirements.tmp
+	@mv requirements.tmp requirements.lock && rm requirements.new
+
+clean:  ## remove pages and notebooks; digits, runs and results stay
+	rm -rf book/html book/source book/build book/notebooks book/quick .snakemake

@@ -1,0 +1,83 @@
+"""From the data to the site: snakemake --cores all [--config profile=quick]."""
+
+import os
+from pathlib import Path
+
+import yaml
+
+PROFILE = config.get("profile", "paper")
+DEVICE = config.get("device", "cpu")
+BOOK = Path("book") if PROFILE == "paper" else Path("book") / PROFILE  # a look never overwrites the paper's pages
+DATA = Path(os.environ.get("CCBOOK_DATA", "data")) / "MNIST"
+CHAPTERS = ["a_direct", "b_direct_one_epoch"]
+PAGES = ["chapters/index.md"]
+PACKAGE = sorted(str(path) for path in Path("src/complexity_control").glob("*.*"))
+RESULTS = [f"{BOOK}/results/{name}" for name in ("table1.csv", "table2.csv", "table3.csv", "figure1.csv", "figure1.svg")]
+
+# papermill writes beside the output and moves into place: a killed job leaves no half of a page. A kernel that loses a
+# race for a port is started once more
+EXECUTE = (
+    "papermill --no-progress-bar --log-level WARNING {input.notebook} {output.page}.$$.ipynb"
+    " -p profile {PROFILE} -p device {DEVICE}"
+    " && mv {output.page}.$$.ipynb {output.page} || {{ rm -f {output.page}.$$.ipynb; exit 1; }}"
+)
+
+
+rule site:
+    input:
+        pages=PAGES,
+        notebooks=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=[*CHAPTERS, "results"]),
+        results=RESULTS,
+        config="_config.yml",
+        toc="_toc.yml",
+    output:
+        f"{BOOK}/html/index.html",
+    params:
+        banner=f"Profile {PROFILE}: numbers for a look only, from few digits and one seed" if PROFILE != "paper" else "",
+    shell:
+        """
+        rm -rf {BOOK}/source {BOOK}/build
+        mkdir -p {BOOK}/source
+        cp {input.pages} {input.notebooks} {BOOK}/source
+        cp -r {BOOK}/results {BOOK}/source/results
+        sed 's/announcement: ""/announcement: "{params.banner}"/' {input.config} > {BOOK}/source/_config.yml
+        jupyter-book build {BOOK}/source --config {BOOK}/source/_config.yml --toc {input.toc} \
+            --path-output {BOOK}/build --warningiserror --nitpick --keep-going --quiet
+        rm -rf {BOOK}/html
+        mv {BOOK}/build/_build/html {BOOK}/html
+        """
+
+
+rule data:
+    output:
+        touch(f"{DATA}/.verified"),
+    shell:
+        "python -c 'from complexity_control import data; data.fetch(\"MNIST\")'"
+
+
+rule chapter:
+    input:
+        notebook="chapters/{chapter}.ipynb",
+        package=PACKAGE,
+        data=ancient(rules.data.output),
+    output:
+        page=f"{BOOK}/notebooks/{{chapter}}.ipynb",
+    wildcard_constraints:
+        chapter="[a-f]_.*",
+    threads: workflow.cores  # models are spread over the cores that a chapter gets
+    retries: 1
+    shell:
+        EXECUTE
+
+
+rule results:
+    input:
+        notebook="chapters/results.ipynb",
+        package=PACKAGE,
+        chapters=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=CHAPTERS),
+    output:
+        RESULTS,
+        page=f"{BOOK}/notebooks/results.ipynb",
+    retries: 1
+    shell:
+        EXECUTE

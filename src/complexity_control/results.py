@@ -1,0 +1,34 @@
+"""The files that the book keeps: Tables 1-3 and Figure 1, as numbers and as a picture."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from complexity_control.data import ROOT
+from complexity_control.runs import Run
+
+
+def folder(profile: str) -> Path:
+    """book/results for the paper's numbers; another profile's stay apart."""
+    return ROOT / "book" / ("" if profile == "paper" else profile) / "results"
+
+
+def write(profile: str, runs: Mapping[str, Run], cells: pd.DataFrame, figure: Figure) -> None:
+    """Write table1.csv ... table3.csv, figure1.csv (mean and standard deviation over seeds) and figure1.svg."""
+    folder(profile).mkdir(parents=True, exist_ok=True)
+    for number, table in cells.groupby("table"):
+        _csv(table, folder(profile) / f"table{number}.csv")
+    points = ["method", "lam", "pruned_percent"]
+    curves = [
+        run.curves.groupby(points)["accuracy"].agg(["mean", "std", "count"]).assign(run=run.id) for run in runs.values()
+    ]
+    names = {"std": "sd", "count": "seeds"}
+    _csv(pd.concat(curves).rename(columns=names).reset_index(), folder(profile) / "figure1.csv")
+    figure.savefig(folder(profile) / "figure1.svg", metadata={"Date": None})
+
+
+def _csv(table: pd.DataFrame, path: Path) -> None:
+    # nine digits hold all that float32 training gives, and keep a diff readable
+    table.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
