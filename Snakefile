@@ -38,11 +38,10 @@ rule site:
         """
         rm -rf {BOOK}/source {BOOK}/build
         mkdir -p {BOOK}/source
-        cp {input.pages} {input.notebooks} {BOOK}/source
+        cp {input.pages} {input.notebooks} {input.toc} {BOOK}/source
         cp -r {BOOK}/results {BOOK}/source/results
         sed 's/announcement: ""/announcement: "{params.banner}"/' {input.config} > {BOOK}/source/_config.yml
-        jupyter-book build {BOOK}/source --config {BOOK}/source/_config.yml --toc {input.toc} \
-            --path-output {BOOK}/build --warningiserror --nitpick --keep-going --quiet
+        jupyter-book build {BOOK}/source --path-output {BOOK}/build --warningiserror --nitpick --keep-going --quiet
         rm -rf {BOOK}/html
         mv {BOOK}/build/_build/html {BOOK}/html
         """

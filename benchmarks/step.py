@@ -1,6 +1,7 @@
 """Milliseconds of one training step of one model, on one core: median of several epochs of method (a)."""
 
 import time
+from itertools import pairwise
 from statistics import median
 
 import torch
@@ -18,7 +19,7 @@ def main() -> None:
     ends = [time.perf_counter()]
     training.fit(methods.direct, start, models, digits, p, lambda: ends.append(time.perf_counter()))
     steps = -(-len(digits.train_labels) // p.batch_size)
-    each = [1e3 * (end - begin) / steps for begin, end in zip(ends, ends[1:], strict=False)]
+    each = [1e3 * (end - begin) / steps for begin, end in pairwise(ends)]
     print(f"{median(each):.2f} ms a step (of {min(each):.2f} to {max(each):.2f}), batch {p.batch_size}, one core")
 
 

@@ -164,8 +164,8 @@ def fetch(dataset: str, cache: Path | None = None) -> Path:
             except (OSError, RuntimeError, DataError, subprocess.CalledProcessError) as error:
                 failures.append(f"{source.__name__.removeprefix('_').replace('_', ' ')}: {_reason(error)}")
     raise DataError(
-        f"{dataset} is not in {folder} and can't be fetched ({'; '.join(failures)}). Connect to a network, or put "
-        f"{', '.join(sums)} into {folder}, or set CCBOOK_DATA to a folder that has them in {dataset}/"
+        f"{dataset} is not in {folder}, whole and unchanged, and can't be fetched ({'; '.join(failures)}). Connect to "
+        f"a network, or put {', '.join(sums)} into {folder}, or set CCBOOK_DATA to a folder that has them in {dataset}/"
     )
 
 

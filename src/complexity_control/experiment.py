@@ -42,7 +42,10 @@ def perform(chapter: str, given: Mapping[str, Any]) -> runs.Run:
     # A model trained alone gives the same bits whoever else is asked for, and on however many cores
     stacks = [[m] for m in models] if p.device == "cpu" else [models]
     cores = min(torch.get_num_threads(), len(stacks))
-    with tqdm(total=len(models) * p.epochs, desc=chapter, unit="epoch", file=_terminal(), mininterval=1) as bar:
+    with (
+        _terminal() as terminal,
+        tqdm(total=len(models) * p.epochs, desc=chapter, unit="epoch", file=terminal, mininterval=1) as bar,
+    ):
         parts = _train_here(p, digits, stacks, bar) if cores == 1 else _train_on_cores(p, stacks, cores, bar)
     tables = {name: pd.concat([part[1][name] for part in parts], ignore_index=True) for name in parts[0][1]}
     flat = [methods.to_flat(part[0]) for part in parts]

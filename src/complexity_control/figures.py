@@ -45,7 +45,7 @@ mpl.rcParams |= {
 
 def palette(lambdas: Iterable[float]) -> dict[float, tuple[float, ...]]:
     """Colour of each lambda, the same on every page: the paper's range 0.1 ... 100 on viridis' darker part."""
-    place = {lam: np.clip((np.log10(lam) + 1) / 3, 0, 1) * 0.85 for lam in lambdas}
+    place = {lam: np.clip((np.log10(lam) + 1) / 3, 0, 1) * 0.78 for lam in lambdas}
     return {lam: mpl.colormaps["viridis"](x) for lam, x in place.items()}
 
 
@@ -81,9 +81,11 @@ def pruning_figure(run: Run) -> Figure:
 def figure1(runs: Mapping[str, Run]) -> Figure:
     """Six panels, one a method; a method without a run says so."""
     figure, axes = plt.subplots(3, 2, figsize=(8.5, 10), sharex=True, sharey=True, layout="constrained")
+    figure.supxlabel("weights removed, %")
+    figure.supylabel("test accuracy")
     for (method, name), ax in zip(reported.METHODS.items(), axes.flat, strict=True):
         if method in runs:
-            pruning(runs[method].curves, ax)
+            pruning(runs[method].curves, ax).set(xlabel="", ylabel="")
         else:
             ax.text(45, 0.5, "not there yet", ha="center", va="center", color="gray")
         ax.set_title(f"({method}) {name}")
@@ -168,8 +170,11 @@ def compared(cells: pd.DataFrame, table: int, quantity: str) -> Styler:
     for cell in rows.to_dict("records"):
         method = f"({cell['method']}) {reported.METHODS[cell['method']]}"
         lam = "all λ" if np.isnan(cell["lam"]) else f"λ = {cell['lam']:g}"
-        ours = _spread(quantity, cell["mean"], cell["sd"])
-        paper = _spread(quantity, cell["paper"])
-        text.setdefault(lam, {})[method] = f"{ours} {SIGNS[cell['verdict']]}<br><small>paper {paper}</small>"
+        ours = f"{_spread(quantity, cell['mean'], cell['sd'])} {SIGNS[cell['verdict']]}"
+        if cell["seeds"] == 0:
+            ours = "not there yet"
+        text.setdefault(lam, {})[method] = f"{ours}<br><small>paper {_spread(quantity, cell['paper'])}</small>"
         colour.setdefault(lam, {})[method] = BACKGROUNDS[cell["verdict"]]
-    return pd.DataFrame(text).style.apply(lambda _: pd.DataFrame(colour), axis=None)
+    # one line each for ours and for the paper's, whatever the width of the page
+    layout = [{"selector": "td", "props": "white-space: nowrap; padding: 0.4em 0.8em; text-align: right"}]
+    return pd.DataFrame(text).style.apply(lambda _: pd.DataFrame(colour), axis=None).set_table_styles(layout)

@@ -134,7 +134,7 @@ def of_profile(profile: str, device: str = "cpu") -> dict[str, Run]:
 
 def recorded() -> Iterator[Run]:
     """All runs on record, in the order of their names."""
-    for receipt in sorted(home().glob("*/receipt.json")):
+    for receipt in sorted(home().glob("[!.]*/receipt.json")):
         yield read(receipt.parent)
 
 
