@@ -1,0 +1,56 @@
+"""What the tests share: parameters of a small run, digits made for it, and a record of one's own."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from complexity_control import parameters
+from complexity_control.data import FILES, Digits
+from complexity_control.parameters import Parameters
+
+
+@pytest.fixture(autouse=True)
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A registry of runs of the test's own; those of the book are neither read nor changed."""
+    monkeypatch.setenv("CCBOOK_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def given() -> dict:
+    """Parameters of method (a) as its chapter gives them, for the quick profile."""
+    return parameters.defaults("a_direct") | {"profile": "quick"}
+
+
+@pytest.fixture
+def settings(given: dict) -> Callable[..., Parameters]:
+    """Checked parameters with some values changed."""
+    return lambda **changes: parameters.check("a_direct", given | changes)
+
+
+@pytest.fixture
+def digits() -> Digits:
+    """300 made-up images of 5 × 5 pixels in three classes, easy to tell apart."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(3, (300,), generator=generator)
+    images = torch.randint(0, 100, (300, 25), generator=generator)
+    images[torch.arange(300), labels] = 255
+    return Digits(images[:200].byte(), labels[:200], images[200:].byte(), labels[200:])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, digits: Digits) -> Path:
+    """The same digits as a folder of IDX files."""
+    home = tmp_path / "own"
+    home.mkdir()
+    for name, tensor in zip(FILES, digits, strict=True):
+        write_idx(home / name, tensor.byte().numpy().reshape((-1, 5, 5) if "images" in name else -1))
+    return home
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """The format's definition: zeros, type 8, number of axes, lengths as big-endian integers, bytes."""
+    path.write_bytes(bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes())

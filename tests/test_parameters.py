@@ -1,0 +1,89 @@
+import math
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from complexity_control import parameters, reported
+from complexity_control.data import ROOT
+from complexity_control.parameters import NAMES, ParameterError, check
+
+CHAPTERS = [name for name in reported.CHAPTERS.values() if (ROOT / "chapters" / f"{name}.ipynb").is_file()]
+DEFAULTS = parameters.defaults("a_direct")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapters_cell_holds_exactly_the_parameters(chapter):
+    assert list(parameters.defaults(chapter)) == NAMES
+    assert check(chapter, parameters.defaults(chapter)).profile == "paper"
+
+
+def test_values_are_cast_as_papermill_may_hand_them_over():
+    p = check("a_direct", DEFAULTS | {
+        "lambdas": "[0.1, 1e2]", "seeds": 3, "epochs": "2", "learning_rate": "1e-3", "force": "false", "hidden": 50,
+    })  # fmt: skip
+    assert (p.lambdas, p.seeds, p.epochs, p.learning_rate) == ((0.1, 100), (3,), 2, 0.001)
+    assert (p.force, p.hidden) == (False, (50,))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("lambdas", [0], "greater than 0"),
+        ("lambdas", [-1], "greater than 0"),
+        ("lambdas", [], "at least 1 item"),
+        ("lambdas", [math.nan], "finite"),
+        ("lambdas", [math.inf], "finite"),
+        ("lambdas", [1, 1.0], "twice"),
+        ("lambdas", "one", "a list such as"),
+        ("seeds", [], "at least 1 item"),
+        ("seeds", [-1], "greater than or equal to 0"),
+        ("seeds", [0.5], "valid integer"),
+        ("epochs", 0, "greater than or equal to 1"),
+        ("epochs", 1.5, "valid integer"),
+        ("epochs", True, "not true or false"),
+        ("epochs", None, "valid integer"),
+        ("batch_size", 0, "greater than or equal to 1"),
+        ("learning_rate", math.nan, "finite"),
+        ("learning_rate", 0, "greater than 0"),
+        ("prior_std", "wide", "valid number"),
+        ("clip", -1, "greater than or equal to 0"),
+        ("optimizer", "adamw", "'adam' or 'sgd'"),
+        ("hidden", [0], "greater than or equal to 1"),
+        ("device", "tpu", "cpu or cuda"),
+        ("profile", "fast", "'paper' or 'quick'"),
+        ("dataset", "MINST", "did you mean 'MNIST'"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_name_and_what_is_allowed(name, value, reason):
+    with pytest.raises(ParameterError, match=rf"parameter {name}.*{reason}"):
+        check("a_direct", DEFAULTS | {name: value})
+
+
+@given(name=st.text("abcdefghijklmnopqrstuvwxyz", min_size=1), value=st.integers() | st.text() | st.none())
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
+def test_an_unknown_name_is_refused(name, value):
+    if name not in NAMES:
+        with pytest.raises(ParameterError, match=f"unknown parameter '{name}'"):
+            check("a_direct", DEFAULTS | {name: value})
+
+
+def test_a_mistyped_name_gets_the_nearest_right_one():
+    with pytest.raises(ParameterError, match="unknown parameter 'lamdas': did you mean 'lambdas'"):
+        check("a_direct", DEFAULTS | {"lamdas": [1]})
+
+
+def test_all_faults_are_told_at_once():
+    with pytest.raises(ParameterError, match=r"epoch.*seeds.*prior_std"):
+        check("a_direct", DEFAULTS | {"epoch": 1, "seeds": [], "prior_std": 0})
+
+
+def test_what_a_notebook_has_besides_its_parameters_is_ignored():
+    namespace = DEFAULTS | {"In": [], "Out": {}, "_oh": {}, "exit": object(), "math": math, "get_ipython": check}
+    assert check("a_direct", namespace) == check("a_direct", DEFAULTS)
+
+
+def test_the_quick_profile_caps_seeds_epochs_and_digits():
+    p = check("a_direct", DEFAULTS | {"profile": "quick"})
+    assert (p.seeds, p.epochs, p.cap.train) == ((0,), 3, 10_000)
+    assert check("a_direct", DEFAULTS | {"profile": "quick", "epochs": 1}).epochs == 1

@@ -1,0 +1,126 @@
+import math
+
+import pytest
+import torch
+
+from complexity_control import methods, parameters
+from complexity_control.methods import direct, from_flat, to_flat
+from complexity_control.objective import evidence, kl, log_likelihood
+from complexity_control.posterior import sampled_logits
+from complexity_control.training import DivergedError, Model, fit, generator, updates
+
+MODELS = [Model(lam, seed) for lam in (0.1, 10.0) for seed in (0, 1)]
+SIZES = [25, 6, 3]
+
+
+def start(models):
+    return direct.init([generator(m, "initialisation", "cpu") for m in models], SIZES, -3.0)
+
+
+def test_a_stack_of_four_trains_like_four_alone(digits, settings):
+    p = settings(epochs=2, batch_size=32)
+    together = fit(direct, start(MODELS), MODELS, digits, p)
+    for k, model in enumerate(MODELS):
+        alone = fit(direct, start([model]), [model], digits, p)
+        for name in alone:
+            torch.testing.assert_close(alone[name][0], together[name][k], rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_training_twice_gives_the_same_bits(digits, settings):
+    p = settings(epochs=2)
+    first, second = (fit(direct, start(MODELS[:1]), MODELS[:1], digits, p) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_training_leaves_its_start_as_it_was(digits, settings):
+    params = start(MODELS)
+    before = {name: t.clone() for name, t in params.items()}
+    fit(direct, params, MODELS, digits, settings(epochs=1))
+    assert all(torch.equal(params[name], before[name]) for name in params)
+
+
+def test_one_plain_sgd_step_follows_the_gradient_of_the_evidence(digits, settings):
+    """One step over the whole set as one batch moves by learning_rate × d evidence / N."""
+    p = settings(epochs=1, batch_size=200, optimizer="sgd", clip=0, learning_rate=0.1)
+    model = MODELS[0]
+    noise = generator(model, "training", "cpu")
+    order = torch.randperm(200, generator=noise)
+    params = {n: t.requires_grad_() for n, t in start([model]).items()}
+    q = from_flat(params)
+    x = digits.train_images[order].float() / 127.5 - 1
+    fits = log_likelihood(sampled_logits(q, x[None], [noise]), digits.train_labels[order][None])
+    evidence(fits, kl(q, p.prior_std), torch.tensor([model.lam])).sum().backward()
+    trained = fit(direct, {n: t.detach() for n, t in params.items()}, [model], digits, p)
+    for name, t in params.items():
+        torch.testing.assert_close(trained[name], t.detach() + 0.1 * t.grad / 200, rtol=1e-4, atol=1e-6)
+
+
+def test_at_a_huge_lambda_the_posterior_is_the_prior(digits, settings):
+    """lambda at its upper end: only the KL counts, and its maximiser is the prior."""
+    p = settings(epochs=3, batch_size=2, learning_rate=0.02, prior_std=0.5, clip=0, profile="paper", seeds=[0])
+    model = [Model(1e6, 0)]
+    q = from_flat(fit(direct, start(model), model, digits, p))
+    for name in q.mean:
+        assert q.mean[name].abs().max() < 0.1
+        assert (q.log_std[name] - math.log(0.5)).abs().max() < 0.2
+
+
+def test_at_a_tiny_lambda_the_digits_are_learnt(digits, settings):
+    p = settings(epochs=3, batch_size=10, learning_rate=0.02)
+    model = [Model(1e-6, 0)]
+    q = from_flat(fit(direct, start(model), model, digits, p))
+    fits = log_likelihood(
+        sampled_logits(q, digits.train_images.float()[None] / 127.5 - 1, [generator(model[0], "evaluation", "cpu")]),
+        digits.train_labels[None],
+    )
+    assert fits.item() > 0.3 * 200 * math.log(1 / 3)
+
+
+def test_a_diverging_training_says_where(digits, settings):
+    p = settings(epochs=3, optimizer="sgd", learning_rate=1e30, clip=0)
+    with pytest.raises(DivergedError, match=r"epoch 1 at lambda 0\.1, seed 0.*learning_rate"):
+        fit(direct, start(MODELS[:1]), MODELS[:1], digits, p)
+
+
+def test_updates_are_what_the_optimizer_is_asked_for(digits, settings, monkeypatch):
+    count = 0
+
+    def counted(self, closure=None):
+        nonlocal count
+        count += sum(p.numel() for group in self.param_groups for p in group["params"])
+
+    monkeypatch.setattr(torch.optim.SGD, "step", counted)
+    p = settings(epochs=3, batch_size=48, optimizer="sgd")
+    params = start(MODELS[:1])
+    fit(direct, params, MODELS[:1], digits, p)
+    assert updates(sum(t.numel() for t in params.values()), len(digits.train_labels), p) == count > 0
+
+
+def test_updates_at_the_papers_scale(given):
+    """Table 1 (a), with our 159 020 trained numbers in place of the 159 040 that its count implies."""
+    p = parameters.check("a_direct", given | {"profile": "paper"})
+    assert 4 * updates(159_040, 60_000, p) == 7_458_976_000
+    assert 4 * updates(159_020, 60_000, p) == 7_458_038_000
+
+
+def test_generators_differ_by_seed_lambda_and_purpose():
+    draws = {
+        torch.randn(1, generator=generator(Model(lam, seed), purpose, "cpu")).item()
+        for lam in (0.1, 1.0)
+        for seed in (0, 1)
+        for purpose in ("initialisation", "training", "evaluation")
+    }
+    assert len(draws) == 12
+
+
+def test_weights_start_xavier_uniform():
+    params = methods.direct.init([generator(MODELS[0], "initialisation", "cpu")], [784, 100, 10], -3.0)
+    bound = math.sqrt(6 / 884)
+    assert params["mean.W1"].abs().max() <= bound
+    assert params["mean.W1"].std().item() == pytest.approx(bound / math.sqrt(3), rel=0.01)
+    assert (params["log_std.W1"] == -3).all()
+
+
+def test_flat_and_posterior_are_inverse():
+    params = start(MODELS)
+    assert to_flat(from_flat(params)).keys() == params.keys()
