@@ -1,6 +1,7 @@
 """From runs to what a page shows: curves, tables and sentences, all computed."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -176,5 +177,5 @@ def compared(cells: pd.DataFrame, table: int, quantity: str) -> Styler:
         text.setdefault(lam, {})[method] = f"{ours}<br><small>paper {_spread(quantity, cell['paper'])}</small>"
         colour.setdefault(lam, {})[method] = BACKGROUNDS[cell["verdict"]]
     # one line each for ours and for the paper's, whatever the width of the page
-    layout = {"white-space": "nowrap", "padding": "0.4em 0.8em", "text-align": "right"}
+    layout: dict[str, Any] = {"white-space": "nowrap", "padding": "0.4em 0.8em", "text-align": "right"}
     return pd.DataFrame(text).style.apply(lambda _: pd.DataFrame(colour), axis=None).set_properties(**layout)
