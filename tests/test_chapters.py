@@ -1,4 +1,5 @@
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -18,7 +19,14 @@ QUICK = {"profile": "quick", "lambdas": [10]}
 def papermill(chapter: str, directory: Path, **changes: object) -> subprocess.CompletedProcess:
     """papermill as a person would type it."""
     given = [word for name, value in changes.items() for word in ("-p", name, str(value))]
-    command = [sys.executable, "-m", "papermill", str(ROOT / "chapters" / f"{chapter}.ipynb"), "out.ipynb", *given]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        os.path.relpath(ROOT / "chapters" / f"{chapter}.ipynb", directory),
+        "out.ipynb",
+        *given,
+    ]
     return subprocess.run(command, cwd=directory, capture_output=True, text=True)
 
 

@@ -21,7 +21,7 @@ def run(small):
 
 
 def test_a_run_is_found_and_not_repeated(run, small, monkeypatch):
-    monkeypatch.setattr(experiment, "train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(experiment, "train_and_measure", lambda *_: pytest.fail("trained again"))
     assert experiment.perform("a_direct", small) == run
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -12,8 +13,6 @@ import pytest
 from bs4 import BeautifulSoup
 
 from complexity_control.data import ROOT
-
-pytestmark = pytest.mark.xdist_group("site")  # one worker, because all of these tests read one site
 
 PAGES = ["index", "a_direct", "b_direct_one_epoch", "results"]
 
@@ -29,16 +28,30 @@ def copy_of_the_project(folder: Path) -> Path:
 
 
 def environment(project: Path) -> dict[str, str]:
-    ours = {"PYTHONPATH": str(project / "src"), "CCBOOK_DATA": os.environ.get("CCBOOK_DATA", str(ROOT / "data"))}
+    ours = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(project / "src"),
+        "CCBOOK_DATA": os.environ.get("CCBOOK_DATA", str(ROOT / "data")),
+    }
     return {name: value for name, value in os.environ.items() if name != "CCBOOK_RUNS"} | ours
 
 
 def build(project: Path) -> subprocess.Popen:
-    command = ["snakemake", "--cores", "2", "--nolock", "--rerun-incomplete", "--config", "profile=quick"]
-    log = (project / "build.log").open("a")
-    return subprocess.Popen(
-        command, cwd=project, env=environment(project), stdout=log, stderr=log, start_new_session=True
-    )
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--cores",
+        "2",
+        "--nolock",
+        "--rerun-incomplete",
+        "--config",
+        "profile=quick",
+    ]
+    with (project / "build.log").open("a") as log:
+        return subprocess.Popen(
+            command, cwd=project, env=environment(project), stdout=log, stderr=log, start_new_session=True
+        )
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +129,6 @@ def test_no_page_names_this_machine(project, site):
 
 
 def test_a_finished_build_has_nothing_to_do(project):
-    command = ["snakemake", "--cores", "1", "--nolock", "--config", "profile=quick", "--dry-run"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nolock", "--config", "profile=quick", "--dry-run"]
     done = subprocess.run(command, cwd=project, env=environment(project), capture_output=True, text=True, check=True)
     assert "Nothing to be done" in done.stdout + done.stderr

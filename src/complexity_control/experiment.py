@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from functools import partial
+from io import UnsupportedOperation
 from itertools import product
 from typing import Any, TextIO
 
@@ -53,24 +54,16 @@ def perform(chapter: str, given: Mapping[str, Any]) -> runs.Run:
     return runs.store(folder, p, digits, q, tables, time.perf_counter() - began, cores)
 
 
-def train(p: Parameters, digits: Digits, models: list[Model], on_epoch: Callable[[], object]) -> Part:
-    """Train a stack of models, and measure it."""
-    sizes = [digits.train_images.shape[1], *p.hidden, digits.classes]
-    generators = [training.generator(m, "initialisation", p.device) for m in models]
-    start = methods.direct.init(generators, sizes, p.init_log_std)
-    params = training.fit(methods.direct, start, models, digits, p, on_epoch)
-    q = methods.from_flat(params)
-    tables = pruning.measure(q, models, digits, p)
-    trainable = sum(t[0].numel() for t in params.values())
-    tables["metrics"]["updates"] = training.updates(trainable, len(digits.train_labels), p)
-    return q, tables
+def train_and_measure(p: Parameters, digits: Digits, models: list[Model], on_epoch: Callable[[], object]) -> Part:
+    q = training.train(p, digits, models, on_epoch)
+    return q, pruning.measure(q, models, digits, p)
 
 
 def _train_here(p: Parameters, digits: Digits, stacks: list[list[Model]], bar: tqdm) -> list[Part]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums split among threads would round differently
     try:
-        return [train(p, digits, models, partial(bar.update, len(models))) for models in stacks]
+        return [train_and_measure(p, digits, models, partial(bar.update, len(models))) for models in stacks]
     finally:
         torch.set_num_threads(threads)
 
@@ -78,6 +71,7 @@ def _train_here(p: Parameters, digits: Digits, stacks: list[list[Model]], bar: t
 def _train_on_cores(p: Parameters, stacks: list[list[Model]], cores: int, bar: tqdm) -> list[Part]:
     context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads can hang
     epochs = context.Value("L", 0)
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(cores, context, _start_worker, (p, epochs)) as pool:
         futures = [pool.submit(_train_in_worker, models) for models in stacks]
         pending = set(futures)
@@ -89,8 +83,9 @@ def _train_on_cores(p: Parameters, stacks: list[list[Model]], cores: int, bar: t
                     future.result()  # a diverged model ends the run now, not after the others
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
+            for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
+                process.join()
             raise
     return [future.result() for future in futures]
 
@@ -111,14 +106,18 @@ def _end_with_parent() -> None:
     os._exit(1)  # a killed kernel would leave its workers waiting for ever
 
 
-def _train_in_worker(models: list[Model]) -> tuple[Posterior, dict[str, pd.DataFrame]]:
+def _train_in_worker(models: list[Model]) -> Part:
     def count() -> None:
         with _worker["epochs"].get_lock():
             _worker["epochs"].value += 1
 
-    return train(_worker["p"], _worker["digits"], models, count)
+    return train_and_measure(_worker["p"], _worker["digits"], models, count)
 
 
 def _terminal() -> TextIO:
     """Where progress goes: the terminal behind a kernel, because a notebook would store every frame of the bar."""
-    return os.fdopen(os.dup(sys.stderr.fileno()), "w")
+    try:
+        descriptor = sys.stderr.fileno()
+    except UnsupportedOperation:  # a kernel that captures no descriptors has left the first one alone
+        descriptor = sys.__stderr__.fileno() if sys.__stderr__ else os.open(os.devnull, os.O_WRONLY)
+    return os.fdopen(os.dup(descriptor), "w")

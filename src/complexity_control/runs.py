@@ -24,7 +24,7 @@ from complexity_control.parameters import Parameters, check, defaults
 from complexity_control.posterior import Posterior
 
 # a run's numbers depend on these modules; how they are shown doesn't make another run
-SOURCES = ("data", "posterior", "objective", "methods", "training", "pruning", "experiment")
+SOURCES = ("data", "posterior", "objective", "methods", "training", "pruning")
 PACKAGES = ("torch", "torchvision", "numpy", "pandas")
 ARTEFACTS = ("curves.csv", "metrics.csv", "posterior.safetensors")
 

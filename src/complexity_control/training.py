@@ -9,10 +9,10 @@ import torch
 from torch import Generator, Tensor
 
 from complexity_control.data import Digits, scale
-from complexity_control.methods import Method
+from complexity_control.methods import Method, direct
 from complexity_control.objective import evidence, kl, log_likelihood
 from complexity_control.parameters import Parameters
-from complexity_control.posterior import Params, sampled_logits
+from complexity_control.posterior import Params, Posterior, sampled_logits
 
 
 class Model(NamedTuple):
@@ -31,6 +31,14 @@ def generator(model: Model, purpose: str, device: str) -> Generator:
     key = f"{purpose}, seed {model.seed}, lambda {float(model.lam)!r}"
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
     return Generator(device=device).manual_seed(seed)
+
+
+def train(p: Parameters, digits: Digits, models: Sequence[Model], on_epoch: Callable[[], object]) -> Posterior:
+    """The posteriors of a stack of models, trained from their own random starts."""
+    sizes = [digits.train_images.shape[1], *p.hidden, digits.classes]
+    generators = [generator(m, "initialisation", p.device) for m in models]
+    params = fit(direct, direct.init(generators, sizes, p.init_log_std), models, digits, p, on_epoch)
+    return direct.posterior(params, torch.tensor([m.lam for m in models]))
 
 
 def fit(
