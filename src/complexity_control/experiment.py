@@ -82,10 +82,8 @@ def _train_on_cores(p: Parameters, stacks: list[list[Model]], cores: int, bar: t
                 for future in done:
                     future.result()  # a diverged model ends the run now, not after the others
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
             for process in set(multiprocessing.active_children()) - others:
-                process.terminate()
-                process.join()
+                process.terminate()  # the pool, left by the exception, waits for them
             raise
     return [future.result() for future in futures]
 
