@@ -93,13 +93,14 @@ def test_a_refused_or_diverged_run_leaves_nothing(small, record):
     assert not record.exists() or not list(record.iterdir())
 
 
-def test_a_model_has_the_same_numbers_alone_in_a_stack_and_on_other_cores(small, record):
+def test_a_model_has_the_same_numbers_alone_in_a_stack_and_on_other_cores(small, record, monkeypatch):
     """Bytes of a model's rows: alone, among four, on one core, on two."""
     rows = {}
     threads = torch.get_num_threads()
     try:
         for cores, lambdas, seeds in ((1, [10], [0]), (1, [0.1, 10], [0]), (2, [0.1, 10], [0]), (2, [10, 1, 0.1], [0])):
             torch.set_num_threads(cores)
+            monkeypatch.setattr(experiment, "WORTH_A_PROCESS", 0)
             run = experiment.perform("a_direct", small | {"lambdas": lambdas, "seeds": seeds, "force": True})
             rows[cores, tuple(lambdas)] = {
                 name: [line for line in (run.folder / name).read_text().splitlines() if line.startswith("a,10.0,0,")]

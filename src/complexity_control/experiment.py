@@ -10,19 +10,28 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from functools import partial
 from io import UnsupportedOperation
 from itertools import product
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from complexity_control import data, methods, parameters, pruning, runs, training
+from complexity_control import data, methods, pruning, runs, training
 from complexity_control.data import Digits
-from complexity_control.parameters import Parameters
-from complexity_control.posterior import Posterior
+from complexity_control.methods import Method
+from complexity_control.parameters import Hypernetwork, Parameters
+from complexity_control.posterior import Params, Posterior
 from complexity_control.training import Model
 
-Part = tuple[Posterior, dict[str, pd.DataFrame]]
+WORTH_A_PROCESS = 2_000  # minibatches; fewer are trained sooner than another Python has started
+
+
+class Part(NamedTuple):
+    """What one stack of models comes to."""
+
+    posterior: Posterior  # a row for each row of the metrics
+    tables: dict[str, pd.DataFrame]
+    hypernetwork: Params  # trained parameters of a hypernetwork, [S, ...]; empty for a direct method
 
 
 def perform(chapter: str, given: Mapping[str, Any]) -> runs.Run:
@@ -31,49 +40,94 @@ def perform(chapter: str, given: Mapping[str, Any]) -> runs.Run:
     Args: given, each parameter by name; a notebook passes its `globals()`.
     Raises: ParameterError, DataError, RunError, DivergedError; none of them leaves a run.
     """
-    p = parameters.check(chapter, given)
-    digits = data.load(p.dataset, p.device, p.cap.train, p.cap.test)
+    p, digits, begin = runs.resolve(chapter, given)
     folder = runs.path(p, digits)
     found = None if p.force else runs.find(folder)
     if found:
         return found
     began = time.perf_counter()
-    models = [Model(lam, seed) for lam, seed in product(p.lambdas, p.seeds)]
+    lambdas = [None] if isinstance(p, Hypernetwork) else p.lambdas
+    models = [Model(lam, seed) for lam, seed in product(lambdas, p.seeds)]
     # one model at a time on a core, because a wide stack falls out of its cache; on a GPU the whole stack at once.
     # A model trained alone gives the same bits whoever else is asked for, and on however many cores
     stacks = [[m] for m in models] if p.device == "cpu" else [models]
-    cores = min(torch.get_num_threads(), len(stacks))
+    jobs = [(stack, begin and _beginning(begin, stack, p.device)) for stack in stacks]
+    steps = training.steps(len(digits.train_labels), p) * len(models)
+    cores = min(torch.get_num_threads(), len(jobs)) if steps > WORTH_A_PROCESS else 1
     with (
         _terminal() as terminal,
         tqdm(total=len(models) * p.epochs, desc=chapter, unit="epoch", file=terminal, mininterval=1) as bar,
     ):
-        parts = _train_here(p, digits, stacks, bar) if cores == 1 else _train_on_cores(p, stacks, cores, bar)
-    tables = {name: pd.concat([part[1][name] for part in parts], ignore_index=True) for name in parts[0][1]}
-    flat = [methods.to_flat(part[0]) for part in parts]
-    q = methods.from_flat({name: torch.cat([part[name] for part in flat]) for name in flat[0]})
-    return runs.store(folder, p, digits, q, tables, time.perf_counter() - began, cores)
+        parts = _train_here(p, digits, jobs, bar) if cores == 1 else _train_on_cores(p, jobs, cores, bar)
+    part = _joined(parts)
+    if begin:  # what the hypernetwork took is paid once, whatever number of lambdas is fine-tuned
+        part.tables["metrics"]["updates_shared"] = begin.metrics["updates_shared"].max()
+    return runs.store(folder, p, digits, *part, seconds=time.perf_counter() - began, cores=cores)
 
 
-def train_and_measure(p: Parameters, digits: Digits, models: list[Model], on_epoch: Callable[[], object]) -> Part:
-    q = training.train(p, digits, models, on_epoch)
-    return q, pruning.measure(q, models, digits, p)
+def train_and_measure(
+    p: Parameters, digits: Digits, models: list[Model], begin: Posterior | None, on_epoch: Callable[[], object]
+) -> Part:
+    """Train a stack of models, from a given posterior or else from random starts, and measure it at every lambda."""
+    method = method_of(p)
+    params = methods.to_flat(begin) if begin else training.start(method, models, digits, p)
+    trained = training.fit(method, params, models, digits, p, on_epoch)
+    each = training.updates(sum(t[0].numel() for t in trained.values()), len(digits.train_labels), p)
+    shared, stack = isinstance(p, Hypernetwork), len(models)
+    if shared:
+        models = [Model(lam, m.seed) for m in models for lam in p.lambdas]
+    lam = torch.tensor([m.lam for m in models], device=p.device).view(stack, -1)
+    q = method.posterior(trained, lam)
+    tables = pruning.measure(q, models, digits, p)
+    tables["metrics"] = tables["metrics"].assign(updates=0 if shared else each, updates_shared=each if shared else 0)
+    return Part(q, tables, trained if shared else {})
 
 
-def _train_here(p: Parameters, digits: Digits, stacks: list[list[Model]], bar: tqdm) -> list[Part]:
+def method_of(p: Parameters) -> Method:
+    """The method that a chapter's letter stands for; fine-tuning is direct training from a given start."""
+    if isinstance(p, Hypernetwork):
+        return (methods.low_rank if p.method == "c" else methods.linear)(p.feed)
+    return methods.direct
+
+
+def _beginning(begin: runs.Run, stack: list[Model], device: str) -> Posterior:
+    """The rows of a recorded posterior that belong to a stack's lambdas and seeds."""
+    rows = list(begin.metrics[["lam", "seed"]].itertuples(index=False, name=None))
+    chosen = [rows.index((m.lam, m.seed)) for m in stack]
+    return methods.from_flat({n: t[chosen].to(device) for n, t in methods.to_flat(begin.posterior).items()})
+
+
+def _joined(parts: list[Part]) -> Part:
+    """All stacks as one, in the order of lambda and seed."""
+    tables = {name: pd.concat([part.tables[name] for part in parts], ignore_index=True) for name in parts[0].tables}
+    order = tables["metrics"].sort_values(["lam", "seed"]).index
+    tables = {
+        name: table.sort_values(["lam", "seed"], kind="stable", ignore_index=True) for name, table in tables.items()
+    }
+    posteriors = [methods.to_flat(part.posterior) for part in parts]
+    flat = {name: torch.cat([part[name] for part in posteriors])[order.tolist()] for name in posteriors[0]}
+    shared = {name: torch.cat([part.hypernetwork[name] for part in parts]) for name in parts[0].hypernetwork}
+    return Part(methods.from_flat(flat), tables, shared)
+
+
+Job = tuple[list[Model], Posterior | None]
+
+
+def _train_here(p: Parameters, digits: Digits, jobs: list[Job], bar: tqdm) -> list[Part]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums split among threads would round differently
     try:
-        return [train_and_measure(p, digits, models, partial(bar.update, len(models))) for models in stacks]
+        return [train_and_measure(p, digits, *job, partial(bar.update, len(job[0]))) for job in jobs]
     finally:
         torch.set_num_threads(threads)
 
 
-def _train_on_cores(p: Parameters, stacks: list[list[Model]], cores: int, bar: tqdm) -> list[Part]:
+def _train_on_cores(p: Parameters, jobs: list[Job], cores: int, bar: tqdm) -> list[Part]:
     context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads can hang
     epochs = context.Value("L", 0)
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(cores, context, _start_worker, (p, epochs)) as pool:
-        futures = [pool.submit(_train_in_worker, models) for models in stacks]
+        futures = [pool.submit(_train_in_worker, job) for job in jobs]
         pending = set(futures)
         try:
             while pending:
@@ -104,12 +158,12 @@ def _end_with_parent() -> None:
     os._exit(1)  # a killed kernel would leave its workers waiting for ever
 
 
-def _train_in_worker(models: list[Model]) -> Part:
+def _train_in_worker(job: Job) -> Part:
     def count() -> None:
         with _worker["epochs"].get_lock():
             _worker["epochs"].value += 1
 
-    return train_and_measure(_worker["p"], _worker["digits"], models, count)
+    return train_and_measure(_worker["p"], _worker["digits"], *job, count)
 
 
 def _terminal() -> TextIO:

@@ -69,6 +69,7 @@ class Parameters(BaseModel):
     batch_size: Int = Field(ge=1)
     learning_rate: Float = Field(gt=0)
     optimizer: Literal["adam", "sgd"]
+    momentum: Float = Field(ge=0, lt=1)
     clip: Float = Field(ge=0)
     prior_std: Float = Field(gt=0)
     init_log_std: Float = Field(ge=-20, le=5)
@@ -118,7 +119,37 @@ class Parameters(BaseModel):
         return self
 
 
-NAMES = [name for name in Parameters.model_fields if name != "chapter"]
+class Hypernetwork(Parameters):
+    """Parameters of (c) and (e)."""
+
+    feed: Literal["scaled", "log", "raw"]
+    samples: Int = Field(ge=1)
+
+
+class FineTuning(Parameters):
+    """Parameters of (d) and (f)."""
+
+    start: str = Field(min_length=1)
+
+
+KINDS: dict[str, type[Parameters]] = {
+    "a": Parameters,
+    "b": Parameters,
+    "c": Hypernetwork,
+    "d": FineTuning,
+    "e": Hypernetwork,
+    "f": FineTuning,
+}
+
+
+def resolved(values: Mapping[str, Any]) -> Parameters:
+    """Parameters as a receipt holds them."""
+    return KINDS[values["chapter"][0]](**values, force=False)
+
+
+def names(chapter: str) -> list[str]:
+    """What a chapter of this name may be given."""
+    return [name for name in KINDS[chapter[0]].model_fields if name != "chapter"]
 
 
 def check(chapter: str, given: Mapping[str, Any]) -> Parameters:
@@ -129,9 +160,10 @@ def check(chapter: str, given: Mapping[str, Any]) -> Parameters:
     Raises: ParameterError, naming every parameter at fault.
     """
     values = {k: v for k, v in given.items() if not k.startswith("_") and _plain(k, v)}
-    faults = [_unknown(name) for name in values if name not in NAMES]
+    allowed = names(chapter)
+    faults = [_unknown(name, allowed) for name in values if name not in allowed]
     try:
-        p = Parameters(chapter=chapter, **{k: v for k, v in values.items() if k in NAMES})
+        p = KINDS[chapter[0]](chapter=chapter, **{k: v for k, v in values.items() if k in allowed})
     except ValidationError as error:
         faults += [_fault(e) for e in error.errors()]
     if faults:
@@ -151,9 +183,9 @@ def _plain(name: str, value: object) -> bool:
     return plain and name not in ("In", "Out")
 
 
-def _unknown(name: str) -> str:
-    close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}?" if close else "there are " + ", ".join(NAMES)
+def _unknown(name: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else "there are " + ", ".join(allowed)
     return f"unknown parameter {name!r}: {hint}"
 
 

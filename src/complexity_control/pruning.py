@@ -8,7 +8,7 @@ from complexity_control.data import Digits, scale
 from complexity_control.objective import evidence, kl, log_likelihood
 from complexity_control.parameters import Parameters
 from complexity_control.posterior import Posterior, mean_logits, sampled_logits
-from complexity_control.training import Model, generator, updates
+from complexity_control.training import Model, generator
 
 PERCENTS = range(0, 100, 10)
 EVALUATION_BATCH = 2_000  # digits at a time, to bound memory
@@ -81,12 +81,8 @@ def measure(q: Posterior, models: list[Model], digits: Digits, p: Parameters) ->
         "kl": complexity,
         "evidence": evidence(fits, complexity, lam),
     }
-    trainable = sum(t[0].numel() for part in q for t in part.values())
     points = pd.DataFrame({"pruned_percent": PERCENTS})
     return {
         "curves": stack.merge(points, how="cross").assign(accuracy=curve.flatten().tolist()),
-        "metrics": stack.assign(
-            **{name: values.tolist() for name, values in metrics.items()},
-            updates=updates(trainable, len(digits.train_labels), p),
-        ),
+        "metrics": stack.assign(**{name: values.tolist() for name, values in metrics.items()}),
     }

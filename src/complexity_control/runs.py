@@ -20,13 +20,16 @@ from safetensors.torch import load_file, save_file
 from complexity_control import reported
 from complexity_control.data import ROOT, Digits, load
 from complexity_control.methods import from_flat, to_flat
-from complexity_control.parameters import Parameters, check, defaults
-from complexity_control.posterior import Posterior
+from complexity_control.parameters import FineTuning, Parameters, check, defaults, resolved
+from complexity_control.posterior import Params, Posterior
 
 # a run's numbers depend on these modules; how they are shown doesn't make another run
 SOURCES = ("data", "posterior", "objective", "methods", "training", "pruning")
 PACKAGES = ("torch", "torchvision", "numpy", "pandas")
 ARTEFACTS = ("curves.csv", "metrics.csv", "posterior.safetensors")
+# what a fine-tuning starts from, and what the two must share
+STARTS = {"d": "c_low_rank", "f": "e_linear"}
+SHARED = ("dataset", "lambdas", "seeds", "prior_std", "init_log_std", "hidden", "device", "profile")
 
 
 class RunError(ValueError):
@@ -45,7 +48,7 @@ class Run(NamedTuple):
 
     @property
     def parameters(self) -> Parameters:
-        return Parameters(**self.receipt["parameters"], force=False)
+        return resolved(self.receipt["parameters"])
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -58,9 +61,53 @@ class Run(NamedTuple):
         return pd.read_csv(self.folder / "metrics.csv")
 
     @property
+    def hypernetwork(self) -> Params:
+        """The trained parameters of a hypernetwork, stacked by seed; only the runs of (c) and (e) have them."""
+        return load_file(self.folder / "hypernetwork.safetensors")
+
+    @property
     def posterior(self) -> Posterior:
         """The trained posteriors, stacked in the order of the metrics' rows."""
         return from_flat(load_file(self.folder / "posterior.safetensors"))
+
+
+def resolve(chapter: str, given: Mapping[str, Any]) -> tuple[Parameters, Digits, Run | None]:
+    """Checked parameters, the digits that they name, and the run that a fine-tuning starts from.
+
+    Raises: ParameterError, DataError, RunError.
+    """
+    p = check(chapter, given)
+    digits = load(p.dataset, p.device, p.cap.train, p.cap.test)
+    if not isinstance(p, FineTuning):
+        return p, digits, None
+    begin = _start(p, digits)
+    return p.model_copy(update={"start": begin.id}), digits, begin
+
+
+def _start(p: FineTuning, digits: Digits) -> Run:
+    source = STARTS[p.method]
+    folder = home() / p.start
+    if p.start == source:
+        given = defaults(source) | {name: value for name, value in p if name in SHARED}
+        folder = path(check(source, given), digits)
+    if Path(p.start).name != p.start or not (folder / "receipt.json").is_file():
+        raise RunError(
+            f"parameter start = {p.start!r}: no such run is on record with these settings. Execute chapter {source} "
+            f"with the same {', '.join(SHARED)}, or name one of its runs"
+        )
+    begin = read(folder)
+    if begin.parameters.chapter != source:
+        raise RunError(f"parameter start = {p.start!r}: this chapter starts from a run of {source}")
+    for name in ("lambdas", "seeds", "hidden", "prior_std"):
+        theirs, ours = getattr(begin.parameters, name), getattr(p, name)
+        if theirs != ours:
+            raise RunError(
+                f"parameter start = {p.start!r}: that run was made with {name} = {theirs}, this chapter is given "
+                f"{ours}. Give it the same, or name another run to start from"
+            )
+    if begin.receipt["data"]["sha256"] != digits.checksum:
+        raise RunError(f"parameter start = {p.start!r}: that run saw other digits. Give this chapter the same dataset")
+    return begin
 
 
 def home() -> Path:
@@ -101,7 +148,7 @@ def read(folder: Path) -> Run:
     """
     try:
         receipt = json.loads((folder / "receipt.json").read_text())
-        expected = {name: receipt["artefacts"][name] for name in ARTEFACTS}
+        expected = receipt["artefacts"] | {name: receipt["artefacts"][name] for name in ARTEFACTS}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"{folder / 'receipt.json'} can't be read ({type(error).__name__}: {error}). {_remedy(folder)}"
@@ -121,8 +168,8 @@ def of_profile(profile: str, device: str = "cpu") -> dict[str, Run]:
     for method, chapter in reported.CHAPTERS.items():
         if not (ROOT / "chapters" / f"{chapter}.ipynb").is_file():
             continue
-        p = check(chapter, defaults(chapter) | {"profile": profile, "device": device})
-        run = find(path(p, load(p.dataset, p.device, p.cap.train, p.cap.test)))
+        p, digits, _ = resolve(chapter, defaults(chapter) | {"profile": profile, "device": device})
+        run = find(path(p, digits))
         if run is None:
             raise RunError(
                 f"chapter {chapter} has no run on record with profile {profile}, the code as it stands and this data. "
@@ -144,6 +191,7 @@ def store(
     digits: Digits,
     q: Posterior,
     tables: Mapping[str, pd.DataFrame],
+    hypernetwork: Params,
     seconds: float,
     cores: int,
 ) -> Run:
@@ -157,7 +205,11 @@ def store(
     try:
         for name, table in tables.items():
             table.to_csv(partial / f"{name}.csv", index=False, lineterminator="\n")
-        save_file({n: t.cpu().contiguous() for n, t in to_flat(q).items()}, partial / "posterior.safetensors")
+        for name, tensors in {"posterior": to_flat(q), "hypernetwork": hypernetwork}.items():
+            if tensors:
+                file = partial / f"{name}.safetensors"
+                save_file({n: t.cpu().contiguous() for n, t in tensors.items()}, file)
+                file.chmod(0o644)  # safetensors closes its files to others, and mkdtemp its folders
         receipt = {
             "run": folder.name,
             "parameters": p.model_dump(mode="json", exclude={"force"}),
@@ -165,11 +217,10 @@ def store(
             **_provenance(p.device),
             "cores": cores,
             "seconds": round(seconds, 1),
-            "artefacts": {name: _sha256(partial / name) for name in ARTEFACTS},
+            "artefacts": {file.name: _sha256(file) for file in sorted(partial.iterdir())},
         }
         (partial / "receipt.json").write_text(json.dumps(receipt, indent=2) + "\n")
-        partial.chmod(0o755)  # mkdtemp closes its folders to others, and safetensors its files
-        (partial / "posterior.safetensors").chmod(0o644)
+        partial.chmod(0o755)
         if p.force and folder.exists():
             folder.rename(partial / "replaced")
         try:

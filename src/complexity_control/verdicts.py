@@ -48,10 +48,12 @@ def cells(runs: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def _seeds(run: Run, quantity: str, lam: float) -> np.ndarray:
-    """The quantity's value for each seed; a quantity without lambda is the sum over all of the paper's."""
+    """The quantity's value for each seed; one without lambda is the sum over the paper's four, and what they share."""
     metrics = run.metrics[run.metrics["lam"].isin(reported.tables()["lam"])]
-    rows = metrics if np.isnan(lam) else metrics[metrics["lam"] == lam]
-    return rows.groupby("seed")[quantity].sum().to_numpy(dtype=float)
+    if np.isnan(lam):
+        seeds = metrics.groupby("seed")
+        return (seeds[quantity].sum() + seeds[f"{quantity}_shared"].max()).to_numpy(dtype=float)
+    return metrics[metrics["lam"] == lam][quantity].to_numpy(dtype=float)
 
 
 def _summary(ours: np.ndarray) -> dict[str, float]:
