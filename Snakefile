@@ -9,8 +9,9 @@ PROFILE = config.get("profile", "paper")
 DEVICE = config.get("device", "cpu")
 BOOK = Path("book") if PROFILE == "paper" else Path("book") / PROFILE  # a look never overwrites the paper's pages
 DATA = Path(os.environ.get("CCBOOK_DATA", "data")) / "MNIST"
-CHAPTERS = ["a_direct", "b_direct_one_epoch"]
-PAGES = ["chapters/index.md"]
+STARTS = {"d_low_rank_fine_tuned": "c_low_rank", "f_linear_fine_tuned": "e_linear"}  # fine-tuned: from
+CHAPTERS = ["a_direct", "b_direct_one_epoch", *STARTS.values(), *STARTS]
+PAGES = ["chapters/index.md", "chapters/references.bib"]
 PACKAGE = sorted(str(path) for path in Path("src/complexity_control").glob("*.*"))
 RESULTS = [f"{BOOK}/results/{name}" for name in ("table1.csv", "table2.csv", "table3.csv", "figure1.csv", "figure1.svg")]
 
@@ -26,7 +27,7 @@ EXECUTE = (
 rule site:
     input:
         pages=PAGES,
-        notebooks=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=[*CHAPTERS, "results"]),
+        notebooks=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=["derivation", *CHAPTERS, "results"]),
         results=RESULTS,
         config="_config.yml",
         toc="_toc.yml",
@@ -59,11 +60,23 @@ rule chapter:
         notebook="chapters/{chapter}.ipynb",
         package=PACKAGE,
         data=ancient(rules.data.output),
+        start=lambda wildcards: expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=STARTS.get(wildcards.chapter, [])),
     output:
         page=f"{BOOK}/notebooks/{{chapter}}.ipynb",
     wildcard_constraints:
         chapter="[a-f]_.*",
     threads: workflow.cores  # models are spread over the cores that a chapter gets
+    retries: 1
+    shell:
+        EXECUTE
+
+
+rule derivation:
+    input:
+        notebook="chapters/derivation.ipynb",
+        package=PACKAGE,
+    output:
+        page=f"{BOOK}/notebooks/derivation.ipynb",
     retries: 1
     shell:
         EXECUTE
