@@ -13,7 +13,11 @@ STARTS = {"d_low_rank_fine_tuned": "c_low_rank", "f_linear_fine_tuned": "e_linea
 CHAPTERS = ["a_direct", "b_direct_one_epoch", *STARTS.values(), *STARTS]
 PAGES = ["chapters/index.md", "chapters/references.bib"]
 PACKAGE = sorted(str(path) for path in Path("src/complexity_control").glob("*.*"))
-RESULTS = [f"{BOOK}/results/{name}" for name in ("table1.csv", "table2.csv", "table3.csv", "figure1.csv", "figure1.svg")]
+FILES = {  # what a page writes for the book to keep
+    "results": ["table1.csv", "table2.csv", "table3.csv", "figure1.csv", "figure1.svg", "scoreboard.md"],
+    "claims": ["claims.csv"],
+    "cost": ["cost.csv"],
+}
 
 # papermill writes beside the output and moves into place: a killed job leaves no half of a page. A kernel that loses a
 # race for a port is started once more
@@ -27,8 +31,8 @@ EXECUTE = (
 rule site:
     input:
         pages=PAGES,
-        notebooks=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=["derivation", *CHAPTERS, "results"]),
-        results=RESULTS,
+        notebooks=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=["derivation", *CHAPTERS, *FILES]),
+        results=[f"{BOOK}/results/{file}" for files in FILES.values() for file in files],
         config="_config.yml",
         toc="_toc.yml",
     output:
@@ -37,6 +41,7 @@ rule site:
         banner=f"Profile {PROFILE}: numbers for a look only, from few digits and one seed" if PROFILE != "paper" else "",
     shell:
         """
+        ccbook check --profile {PROFILE} --device {DEVICE} > {BOOK}/check.txt
         rm -rf {BOOK}/source {BOOK}/build
         mkdir -p {BOOK}/source
         cp {input.pages} {input.notebooks} {input.toc} {BOOK}/source
@@ -82,14 +87,18 @@ rule derivation:
         EXECUTE
 
 
-rule results:
-    input:
-        notebook="chapters/results.ipynb",
-        package=PACKAGE,
-        chapters=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=CHAPTERS),
-    output:
-        RESULTS,
-        page=f"{BOOK}/notebooks/results.ipynb",
-    retries: 1
-    shell:
-        EXECUTE
+for name, files in FILES.items():
+
+    rule:
+        name:
+            name
+        input:
+            notebook=f"chapters/{name}.ipynb",
+            package=PACKAGE,
+            chapters=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=CHAPTERS),
+        output:
+            [f"{BOOK}/results/{file}" for file in files],
+            page=f"{BOOK}/notebooks/{name}.ipynb",
+        retries: 1
+        shell:
+            EXECUTE

@@ -4,8 +4,8 @@ import sys
 
 import click
 
-from complexity_control import parameters, runs, verdicts
-from complexity_control.figures import SIGNS
+from complexity_control import claims, parameters, runs, verdicts
+from complexity_control.tables import CLAIM_SIGNS, SIGNS
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,7 +25,9 @@ def check(profile: str, device: str) -> None:
     finding, not a fault: it is listed, and the status stays 0.
     """
     try:
-        cells = verdicts.cells(runs.of_profile(profile, device))
+        list(runs.recorded())  # every run on record is whole, those of no table too
+        on_record = runs.of_profile(profile, device)
+        cells, judged = verdicts.cells(on_record), claims.judge(on_record)
     except ValueError as error:
         sys.exit(f"ccbook check: {error}")
     counts = cells.groupby(["table", "quantity"])["verdict"].value_counts().unstack(fill_value=0)
@@ -36,3 +38,7 @@ def check(profile: str, device: str) -> None:
             f"{SIGNS[cell['verdict']]} Table {cell['table']}, {cell['quantity']} of ({cell['method']}){lam}: "
             f"ours {cell['mean']:,.6g}, paper {cell['paper']:,.6g}, {cell['verdict']} ({cell['run']})"
         )
+    said = judged["verdict"].value_counts().reindex(list(CLAIM_SIGNS), fill_value=0)
+    click.echo("\nclaims: " + ", ".join(f"{number} {word}" for word, number in said.items()))
+    for claim in judged[judged["verdict"].isin(["holds in part", "does not hold"])].to_dict("records"):
+        click.echo(f"{CLAIM_SIGNS[claim['verdict']]} {claim['claim']}: {claim['value']}")

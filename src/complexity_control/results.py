@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from complexity_control import tables
 from complexity_control.data import ROOT
 from complexity_control.runs import Run
 
@@ -19,16 +20,23 @@ def write(profile: str, runs: Mapping[str, Run], cells: pd.DataFrame, figure: Fi
     """Write table1.csv ... table3.csv, figure1.csv (mean and standard deviation over seeds) and figure1.svg."""
     folder(profile).mkdir(parents=True, exist_ok=True)
     for number, table in cells.groupby("table"):
-        _csv(table, folder(profile) / f"table{number}.csv")
+        table_csv(table, folder(profile) / f"table{number}.csv")
     points = ["method", "lam", "pruned_percent"]
     curves = [
         run.curves.groupby(points)["accuracy"].agg(["mean", "std", "count"]).assign(run=run.id) for run in runs.values()
     ]
     names = {"std": "sd", "count": "seeds"}
-    _csv(pd.concat(curves).rename(columns=names).reset_index(), folder(profile) / "figure1.csv")
+    table_csv(pd.concat(curves).rename(columns=names).reset_index(), folder(profile) / "figure1.csv")
     figure.savefig(folder(profile) / "figure1.svg", metadata={"Date": None})
 
 
-def _csv(table: pd.DataFrame, path: Path) -> None:
+def write_scoreboard(profile: str, cells: pd.DataFrame, judged: pd.DataFrame) -> None:
+    """Write scoreboard.md, which the start page includes."""
+    (folder(profile) / "scoreboard.md").write_text(tables.scoreboard(cells, judged))
+
+
+def table_csv(table: pd.DataFrame, path: Path) -> None:
+    """A table as a file of the book."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     # nine digits hold all that float32 training gives, and keep a diff readable
     table.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")

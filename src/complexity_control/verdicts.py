@@ -10,7 +10,8 @@ from scipy import stats
 from complexity_control import reported
 from complexity_control.runs import Run
 
-COLUMNS = ["table", "quantity", "method", "lam", "paper", "mean", "sd", "low", "high", "seeds", "run", "verdict"]
+COLUMNS = ["table", "quantity", "method", "lam", "paper"]
+COLUMNS += ["mean", "sd", "low", "high", "difference", "seeds", "run", "verdict"]
 # Table 1's accuracies can be read as the whole network's, or as averages over Figure 1's pruning levels
 READINGS = {"accuracy": ["accuracy", "accuracy_curve_mean"]}
 
@@ -43,7 +44,8 @@ def cells(runs: Mapping[str, Run]) -> pd.DataFrame:
         for quantity in READINGS.get(printed["quantity"], [printed["quantity"]]):
             ours = _seeds(run, quantity, printed["lam"]) if run else np.array([])
             row = printed | {"quantity": quantity, "paper": printed["value"], "run": run.id if run else ""}
-            rows.append(row | _summary(ours) | {"verdict": _judged(run, quantity, printed["value"], ours)})
+            row |= _summary(ours) | {"verdict": _judged(run, quantity, printed["value"], ours)}
+            rows.append(row | {"difference": row["mean"] - row["paper"]})
     return pd.DataFrame(rows)[COLUMNS]
 
 
