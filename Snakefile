@@ -17,6 +17,7 @@ FILES = {  # what a page writes for the book to keep
     "results": ["table1.csv", "table2.csv", "table3.csv", "figure1.csv", "figure1.svg", "scoreboard.md"],
     "claims": ["claims.csv"],
     "cost": ["cost.csv"],
+    "audit": ["audit.csv", "readings.csv"],
 }
 
 # papermill writes beside the output and moves into place: a killed job leaves no half of a page. A kernel that loses a

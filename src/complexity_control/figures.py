@@ -68,6 +68,8 @@ def figure1(runs: Mapping[str, Run]) -> Figure:
     for (method, name), ax in zip(reported.METHODS.items(), axes.flat, strict=True):
         if method in runs:
             pruning(runs[method].curves, ax).set(xlabel="", ylabel="")
+            if method != min(runs):
+                ax.get_legend().remove()  # the colours are the same in every panel
         else:
             ax.text(45, 0.5, "not there yet", ha="center", va="center", color="gray")
         ax.set_title(f"({method}) {name}")
@@ -98,5 +100,43 @@ def cost(runs: Mapping[str, Run], lambdas: int = 12) -> Figure:
         ax.set(ylim=(0, None))
     axes[0].legend(fontsize="small")
     figure.suptitle("\n".join({mark(run) for run in runs.values()} - {""}), color="firebrick", fontsize="medium")
+    plt.close(figure)
+    return figure
+
+
+def distances(study: pd.DataFrame) -> Figure:
+    """The audit's trials: distance to Table 3 across, to Table 1 up, under both readings; a panel for each method."""
+    methods = list(dict.fromkeys(study["method"]))
+    figure, axes = plt.subplots(2, 2, figsize=(9, 8), layout="constrained")
+    for method, ax in zip(methods, axes.flat, strict=True):
+        trained = study[(study["method"] == method) & study["table3"].notna()]
+        for k, row in enumerate(trained.itertuples()):
+            style = {"color": sns.color_palette("colorblind")[k % 10], "marker": MARKERS[k], "linestyle": ":"}
+            ax.plot([row.table3] * 2, [row.table1, row.table1_curve], **style, fillstyle="none")
+            ax.plot([row.table3], [row.table1], **style, label=row.trial)
+        ax.axvline(0.1, color="gray", linewidth=0.7)
+        ax.set(xlim=(0, None), ylim=(0, None), title=f"({method}) {reported.METHODS[method]}")
+        ax.legend(fontsize="small")
+    figure.supxlabel("distance to Table 3: root mean square of ln(ours / paper); the line is at 0.1")
+    figure.supylabel("distance to Table 1, accuracy")
+    plt.close(figure)
+    return figure
+
+
+def readings(read: pd.DataFrame) -> Figure:
+    """Ours against the paper's, a panel for each reading; on the diagonal the two agree."""
+    groups = list(read.groupby(["quantity", "reading"], sort=False))
+    figure, axes = plt.subplots(2, 3, figsize=(9.5, 6.5), layout="constrained")
+    colours = sns.color_palette("colorblind", len(reported.METHODS))
+    for ((quantity, reading), rows), ax in zip(groups, axes.flat, strict=False):
+        for k, (method, points) in enumerate(rows.groupby("method")):
+            ax.plot(points["paper"], points["ours"], MARKERS[k], color=colours[k], label=f"({method})")
+        ends = [rows[["paper", "ours"]].min().min(), rows[["paper", "ours"]].max().max()]
+        ax.plot(ends, ends, color="gray", linewidth=0.7)
+        ax.set(title=f"{quantity}: {reading}", xlabel="paper", ylabel="ours")
+        ax.title.set_fontsize("small")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    axes.flat[-1].axis("off")
+    axes.flat[-1].legend(handles, labels, loc="center", title="method")
     plt.close(figure)
     return figure

@@ -10,6 +10,7 @@ from pandas.io.formats.style import Styler
 
 from complexity_control import reported
 from complexity_control.runs import Run
+from complexity_control.training import steps
 
 SIGNS = {"agrees": "✓", "close": "≈", "differs": "✗", "not tested": "–"}
 CLAIM_SIGNS = {"holds": "✓", "holds in part": "≈", "does not hold": "✗", "not tested": "–"}
@@ -55,6 +56,12 @@ def note(run: Run) -> Markdown:
         f"({receipt['processor']})."
     )
     return Markdown(f"**{mark(run)}.** {made}" if mark(run) else made)
+
+
+def sources(runs: Mapping[str, Run]) -> Markdown:
+    """The runs that a page stands on, in one paragraph."""
+    marks = "".join({f"**{mark(run)}.** " for run in runs.values() if mark(run)})
+    return Markdown(f"{marks}From the runs {', '.join(f'`{run.id}`' for run in runs.values())}.")
 
 
 def table(run: Run) -> pd.DataFrame:
@@ -117,7 +124,9 @@ def claims(judged: pd.DataFrame) -> Styler:
     )
     shown = shown.assign(verdict=[f"{CLAIM_SIGNS[v]} {v}" for v in judged["verdict"]]).drop(columns=["name", "run"])
     colour: dict[Any, str] = {f"{CLAIM_SIGNS[v]} {v}": BACKGROUNDS[like] for v, like in CLAIM_COLOURS.items()}
-    styled = shown.style.hide(axis="index").set_properties(**{"text-align": "left", "vertical-align": "top"})
+    styled = shown.style.hide(axis="index").set_properties(
+        **{"text-align": "left", "vertical-align": "top", "padding": "0.5em 0.7em"}
+    )
     return styled.apply(lambda row: [colour[row["verdict"]] if c == "verdict" else "" for c in row.index], axis=1)
 
 
@@ -199,3 +208,43 @@ def price(runs: Mapping[str, Run]) -> pd.DataFrame:
     saved = prices.loc["a", "updates_each"] - prices["updates_each"]
     prices["break_even"] = np.floor(prices["updates_once"] / saved.where(saved > 0)) + 1
     return prices
+
+
+def distances(study: pd.DataFrame) -> Styler:
+    """The audit's trials, one a row."""
+    shown = study[["method", "trial", "table3", "table1", "table1_curve", "outcome", "seeds", "run"]]
+    numbers = dict.fromkeys(("table3", "table1", "table1_curve"), "{:.3f}") | {"seeds": "{:.0f}"}
+    return shown.style.format(numbers, na_rep="–").hide(axis="index")
+
+
+def readings(read: pd.DataFrame) -> pd.DataFrame:
+    """Root mean square difference from the paper under each reading, for each method and for all."""
+    squares = read.assign(square=(read["ours"] - read["paper"]) ** 2)
+    by_method = squares.groupby(["quantity", "reading", "method"])["square"].mean().unstack()
+    return (by_method.assign(all=squares.groupby(["quantity", "reading"])["square"].mean()) ** 0.5).round(3)
+
+
+def updates_apart(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """Table 1's number of updates, divided by the paper's 25 epochs, four lambdas, and minibatches of 128 digits."""
+    printed = reported.tables()
+    counts = printed[printed["quantity"] == "updates"].set_index("method")["value"].astype(int)
+    epochs, lambdas, batches = 25, printed["lam"].nunique(), -(-60_000 // 128)
+    apart = {
+        "a": (f"÷ {epochs} epochs ÷ {lambdas} λ", counts["a"] / epochs / lambdas),
+        "b": (f"÷ {lambdas} λ", counts["b"] / lambdas),
+        "c": (f"÷ {epochs} epochs", counts["c"] / epochs),
+        "d": ("less (c)", counts["d"] - counts["c"]),
+        "e": (f"÷ {epochs} epochs", counts["e"] / epochs),
+        "f": ("less (e)", counts["f"] - counts["e"]),
+    }
+    rows = {}
+    for method, (how, each) in apart.items():
+        p, digits = runs[method].parameters, runs[method].receipt["data"]["train"]
+        own = runs[method].metrics["updates"].max() or runs[method].metrics["updates_shared"].max()
+        rows[method] = {
+            "printed": f"{counts[method]:,}",
+            "taken apart": how,
+            f"÷ {batches} minibatches": f"{each / batches:,.10g}",
+            "our trained parameters": f"{own / steps(digits, p):,.0f}",
+        }
+    return pd.DataFrame(rows).T.rename_axis("method")

@@ -5,9 +5,12 @@ from importlib import resources
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy import stats
 
-from complexity_control import reported
+from complexity_control import pruning, reported
+from complexity_control.data import Digits
+from complexity_control.posterior import Posterior
 from complexity_control.runs import Run
 
 COLUMNS = ["table", "quantity", "method", "lam", "paper"]
@@ -72,3 +75,62 @@ def _judged(run: Run | None, quantity: str, paper: float, ours: np.ndarray) -> s
     if run is None or run.parameters.profile != "paper":
         return "not tested"
     return verdict(quantity, paper, ours.mean() if len(ours) else np.nan)
+
+
+def distance(run: Run) -> dict[str, object]:
+    """How far a run lies from the printed tables, over the paper's lambdas; means over seeds.
+
+    Returns: table3, the root mean square of ln(ours / paper) of the evidence; table1 and table1_curve, the root mean
+        square difference of the accuracy and of its mean over the pruning levels; and what the run is.
+    """
+    printed = reported.tables()
+    printed = printed[printed["method"] == run.parameters.method].pivot_table("value", "lam", "quantity")
+    ours = run.metrics.groupby("lam")[["accuracy", "accuracy_curve_mean", "evidence"]].mean().reindex(printed.index)
+    return {
+        "method": run.parameters.method,
+        "table3": _rms(np.log(ours["evidence"] / printed["evidence"])),
+        "table1": _rms(ours["accuracy"] - printed["accuracy"]),
+        "table1_curve": _rms(ours["accuracy_curve_mean"] - printed["accuracy"]),
+        "outcome": "trained",
+        "seeds": run.metrics["seed"].nunique(),
+        "run": run.id,
+    }
+
+
+def _rms(differences: pd.Series) -> float:
+    return float(np.sqrt((differences**2).mean()))
+
+
+FINE = range(5, 101, 5)  # percent removed; with 0, which is on record, 21 levels
+
+
+@torch.no_grad()
+def fine_curves(run: Run, digits: Digits) -> pd.DataFrame:
+    """Accuracy of a recorded posterior at levels of 5%: rows of method, lam, seed, pruned_percent, accuracy."""
+    models = run.metrics[["method", "lam", "seed"]]
+    q = Posterior(*({n: t.to(digits.test_labels.device) for n, t in part.items()} for part in run.posterior))
+    parts = [models.assign(pruned_percent=0, accuracy=run.metrics["accuracy"])]
+    for percent in FINE:
+        correct = pruning.accuracy(pruning.prune(q, percent), digits.test_images, digits.test_labels)
+        parts.append(models.assign(pruned_percent=percent, accuracy=correct.cpu().numpy()))
+    return pd.concat(parts, ignore_index=True)
+
+
+def readings(fine: pd.DataFrame) -> pd.DataFrame:
+    """Tables 1 and 2 under each reading: rows of quantity, reading, method, lam, paper, ours (mean over seeds)."""
+    curves = fine.pivot_table("accuracy", ["method", "lam", "seed"], "pruned_percent")
+    coarse = list(range(0, 100, 10))
+    ways = {
+        ("accuracy", "whole network"): curves[0],
+        ("accuracy", "mean of 0, 10, …, 90% removed"): curves[coarse].mean(axis="columns"),
+        ("accuracy", "mean of 0, 5, …, 100% removed"): curves.mean(axis="columns"),
+        ("stability", "whole / 90% removed"): curves[0] / curves[90],
+        ("stability", "whole / 95% removed"): curves[0] / curves[95],
+    }
+    printed = reported.tables().rename(columns={"value": "paper"})
+    parts = []
+    for (quantity, reading), values in ways.items():
+        ours = values.groupby(["method", "lam"]).mean().rename("ours").reset_index()
+        rows = printed[printed["quantity"] == quantity].merge(ours, on=["method", "lam"])
+        parts.append(rows.assign(reading=reading))
+    return pd.concat(parts, ignore_index=True)[["quantity", "reading", "method", "lam", "paper", "ours"]]
