@@ -87,5 +87,5 @@ def test_what_a_notebook_has_besides_its_parameters_is_ignored():
 
 def test_the_quick_profile_caps_seeds_epochs_and_digits():
     p = check("a_direct", DEFAULTS | {"profile": "quick"})
-    assert (p.seeds, p.epochs, p.cap.train) == ((0,), 3, 10_000)
+    assert (p.seeds, p.epochs, p.cap.train) == ((0,), 2, 5_000)
     assert check("a_direct", DEFAULTS | {"profile": "quick", "epochs": 1}).epochs == 1

@@ -22,7 +22,7 @@ class Cap(NamedTuple):
     test: int | None = None
 
 
-PROFILES = {"paper": Cap(), "quick": Cap(seeds=1, epochs=3, train=10_000, test=2_000)}
+PROFILES = {"paper": Cap(), "quick": Cap(seeds=1, epochs=2, train=5_000, test=1_000)}
 
 
 class ParameterError(ValueError):
