@@ -6,10 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from complexity_control import parameters
 from complexity_control.data import FILES, Digits
 from complexity_control.parameters import Parameters
+
+# a busy machine is no failure
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
@@ -25,8 +30,8 @@ def given() -> dict:
     return parameters.defaults("a_direct") | {"profile": "quick"}
 
 
-@pytest.fixture
-def settings(given: dict) -> Callable[..., Parameters]:
+@pytest.fixture(name="settings")
+def checked(given: dict) -> Callable[..., Parameters]:
     """Checked parameters with some values changed."""
     return lambda **changes: parameters.check("a_direct", given | changes)
 

@@ -34,7 +34,7 @@ def test_the_number_of_trained_parameters(method, count):
 
 
 @given(first=lambdas, second=lambdas, seed=st.integers(0, 20))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_low_rank_posteriors_of_two_lambdas_differ_from_their_constant_by_rank_one(first, second, seed):
     params = {n: t.double() for n, t in low_rank().init([torch.Generator().manual_seed(seed)], SMALL, -3.0).items()}
     q = to_flat(low_rank().posterior(params, torch.tensor([[first, second]], dtype=torch.float64)))
@@ -46,7 +46,7 @@ def test_low_rank_posteriors_of_two_lambdas_differ_from_their_constant_by_rank_o
 
 
 @given(first=lambdas, second=lambdas, share=st.floats(0, 1))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_the_linear_posterior_is_linear_in_lambda(first, second, share):
     params = {n: t.double() for n, t in moved(linear_method(), SMALL).items()}
     between = share * first + (1 - share) * second

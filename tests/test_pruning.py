@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from complexity_control.data import scale
@@ -18,7 +18,6 @@ def test_pruning_nothing_changes_nothing():
 
 
 @given(percent=st.integers(0, 99), inputs=st.integers(1, 9), hidden=st.integers(1, 9), seed=st.integers(0, 99))
-@settings(deadline=None)
 def test_exact_counts_of_each_layers_weights_go_and_biases_stay(percent, inputs, hidden, seed):
     q = posterior([inputs, hidden, 2], models=2, seed=seed)
     pruned = prune(q, percent)
