@@ -100,6 +100,7 @@ for name, files in FILES.items():
         output:
             [f"{BOOK}/results/{file}" for file in files],
             page=f"{BOOK}/notebooks/{name}.ipynb",
+        threads: workflow.cores
         retries: 1
         shell:
             EXECUTE
