@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import yaml
-
 PROFILE = config.get("profile", "paper")
 DEVICE = config.get("device", "cpu")
 BOOK = Path("book") if PROFILE == "paper" else Path("book") / PROFILE  # a look never overwrites the paper's pages
