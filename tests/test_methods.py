@@ -7,7 +7,7 @@ from complexity_control import experiment, parameters, runs
 from complexity_control.methods import direct, low_rank, to_flat
 from complexity_control.methods import linear as linear_method
 from complexity_control.objective import evidence, kl, log_likelihood
-from complexity_control.posterior import sampled_logits
+from complexity_control.posterior import layer_noise, product, sampled_logits
 from complexity_control.runs import RunError
 from complexity_control.training import Model, _lambdas
 
@@ -76,20 +76,31 @@ def test_a_stack_of_hypernetworks_generates_like_each_alone(make, feed):
             torch.testing.assert_close(alone[name], together[name][3 * model : 3 * model + 3])
 
 
+@pytest.mark.parametrize("method", [direct, low_rank("log"), linear_method("raw")])
+def test_the_short_way_through_the_first_layers_means_leads_where_the_dense_one_does(method):
+    params = {n: t.double() for n, t in moved(method, SMALL, models=2).items()}
+    lam = torch.tensor([[0.5, 50.0, 3.0], [1.0, 2.0, 7.0]], dtype=torch.float64)[:, : 1 if method is direct else 3]
+    x = torch.randn(2, 5, 6, dtype=torch.float64)
+    dense = product(x, method.posterior(params, lam).mean["W1"])
+    torch.testing.assert_close(method.mean_pass(params, lam, x), dense)
+
+
 @pytest.mark.parametrize("make", [low_rank, linear_method])
 def test_gradients_of_the_evidence_agree_with_finite_differences(make):
     method = make()
     params = {n: t.double().requires_grad_() for n, t in moved(method, [3, 2, 2]).items()}
-    x, labels = torch.randn(2, 5, 3, dtype=torch.float64), torch.randint(2, (2, 5))
+    x, labels = torch.randn(1, 5, 3, dtype=torch.float64), torch.randint(2, (2, 5))
     lam = torch.tensor([[0.5, 50.0]], dtype=torch.float64)
     # the network's noise comes as float32: fixed draws, so that the differences see one function
     names = list(params)
 
     def value(*tensors):
-        q = method.posterior(dict(zip(names, tensors, strict=True)), lam)
+        changed = dict(zip(names, tensors, strict=True))
+        q = method.posterior(changed, lam)
         torch.set_default_dtype(torch.float64)
         try:
-            logits = sampled_logits(q, x, generators(2))
+            noise = layer_noise(generators(2), [2, 2], 5)
+            logits = sampled_logits(q, x, noise, method.mean_pass(changed, lam, x))
         finally:
             torch.set_default_dtype(torch.float32)
         return evidence(log_likelihood(logits, labels), kl(q, 0.1), lam.flatten()).sum()

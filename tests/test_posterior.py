@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from complexity_control.posterior import Posterior, mean_logits, sampled_logits, shapes
+from complexity_control.posterior import Posterior, layer_noise, mean_logits, sampled_logits, shapes
 
 from .networks import generators, posterior
 
@@ -14,7 +14,7 @@ def test_a_posterior_without_spread_gives_the_mean_networks_logits():
     q = posterior([5, 4, 3], models=2)
     sharp = Posterior(q.mean, {name: torch.full_like(t, -30) for name, t in q.log_std.items()})
     x = torch.randn(2, 7, 5)
-    torch.testing.assert_close(sampled_logits(sharp, x, generators(2)), mean_logits(q, x))
+    torch.testing.assert_close(sampled_logits(sharp, x, layer_noise(generators(2), [4, 3], 7)), mean_logits(q, x))
 
 
 def test_the_mean_network_is_torchs_own_network():
@@ -35,7 +35,7 @@ def test_local_reparameterisation_has_the_moments_of_sampled_weights(model):
     q = posterior([6, 3], models=2)
     x = torch.randn(6)
     draws = 40_000
-    local = sampled_logits(q, x.expand(2, draws, 6), generators(2))[model]
+    local = sampled_logits(q, x.expand(2, draws, 6), layer_noise(generators(2), [3], draws))[model]
     weights = torch.distributions.Normal(q.mean["W1"][model], q.log_std["W1"][model].exp()).sample((draws,))
     biases = torch.distributions.Normal(q.mean["b1"][model], q.log_std["b1"][model].exp()).sample((draws,))
     sampled = x @ weights + biases
@@ -48,8 +48,15 @@ def test_local_reparameterisation_has_the_moments_of_sampled_weights(model):
 def test_each_model_of_a_stack_draws_from_its_own_generator():
     q = posterior([5, 4, 3], models=3)
     x = torch.randn(3, 7, 5)
-    together = sampled_logits(q, x, generators(3))
+    together = sampled_logits(q, x, layer_noise(generators(3), [4, 3], 7))
     for model in range(3):
         alone = Posterior(*({n: t[model : model + 1] for n, t in part.items()} for part in q))
-        logits = sampled_logits(alone, x[model : model + 1], [generators(3)[model]])
+        logits = sampled_logits(alone, x[model : model + 1], layer_noise([generators(3)[model]], [4, 3], 7))
         torch.testing.assert_close(logits[0], together[model])
+
+
+def test_posteriors_that_share_their_digits_give_what_each_gives_alone():
+    q = posterior([5, 4, 3], models=6)
+    x = torch.randn(2, 7, 5)
+    noise = layer_noise(generators(6), [4, 3], 7)
+    torch.testing.assert_close(sampled_logits(q, x, noise), sampled_logits(q, x.repeat_interleave(3, 0), noise))

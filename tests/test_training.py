@@ -3,14 +3,19 @@ import math
 import pytest
 import torch
 
-from complexity_control import methods, parameters
+from complexity_control import methods, parameters, training
 from complexity_control.methods import direct, from_flat, to_flat
 from complexity_control.objective import evidence, kl, log_likelihood
-from complexity_control.posterior import sampled_logits
+from complexity_control.posterior import layer_noise, sampled_logits
 from complexity_control.training import DivergedError, Model, fit, generator, updates
 
 MODELS = [Model(lam, seed) for lam in (0.1, 10.0) for seed in (0, 1)]
 SIZES = [25, 6, 3]
+
+
+@pytest.fixture(name="settings")
+def small_network(settings):
+    return lambda **changes: settings(hidden=SIZES[1:-1], **changes)
 
 
 def start(models):
@@ -48,7 +53,9 @@ def test_one_plain_sgd_step_follows_the_gradient_of_the_evidence(digits, setting
     params = {n: t.requires_grad_() for n, t in start([model]).items()}
     q = from_flat(params)
     x = digits.train_images[order].float() / 127.5 - 1
-    fits = log_likelihood(sampled_logits(q, x[None], [noise]), digits.train_labels[order][None])
+    fits = log_likelihood(
+        sampled_logits(q, x[None], layer_noise([noise], SIZES[1:], 200)), digits.train_labels[order][None]
+    )
     evidence(fits, kl(q, p.prior_std), torch.tensor([model.lam])).sum().backward()
     trained = fit(direct, {n: t.detach() for n, t in params.items()}, [model], digits, p)
     for name, t in params.items():
@@ -69,11 +76,55 @@ def test_at_a_tiny_lambda_the_digits_are_learnt(digits, settings):
     p = settings(epochs=3, batch_size=10, learning_rate=0.02)
     model = [Model(1e-6, 0)]
     q = from_flat(fit(direct, start(model), model, digits, p))
-    fits = log_likelihood(
-        sampled_logits(q, digits.train_images.float()[None] / 127.5 - 1, [generator(model[0], "evaluation", "cpu")]),
-        digits.train_labels[None],
-    )
+    noise = layer_noise([generator(model[0], "evaluation", "cpu")], SIZES[1:], 200)
+    logits = sampled_logits(q, digits.train_images.float()[None] / 127.5 - 1, noise)
+    fits = log_likelihood(logits, digits.train_labels[None])
     assert fits.item() > 0.3 * 200 * math.log(1 / 3)
+
+
+@pytest.mark.parametrize("method", [direct, methods.low_rank(), methods.linear()])
+def test_compiled_and_as_it_stands_the_loss_has_the_same_gradient(digits, method):
+    """Whatever the method; torch.func and torch.compile against plain autograd."""
+    models = [Model(None, seed) for seed in (0, 1)]
+    draws = [generator(m, "training", "cpu") for m in models]
+    params = method.init(draws, SIZES, -3.0)
+    lam = torch.tensor([[0.5, 20.0], [3.0, 90.0]])[:, : 1 if method is direct else 2]
+    images, labels = digits.train_images[:64].expand(2, -1, -1), digits.train_labels[:64].expand(2, -1)
+    batch = training.Batch(images, labels, lam, layer_noise(draws * lam.shape[1], SIZES[1:], 64))
+    tracked = {n: t.clone().requires_grad_() for n, t in params.items()}
+    expected = training.loss(method, tracked, batch, 200, 0.1)
+    expected.sum().backward()
+    for compiled in (False, True):
+        gradients, losses = training._gradient(method, 200, 0.1, 0, "float32", compiled)(params, batch)
+        torch.testing.assert_close(losses, expected.detach())
+        for name, tensor in tracked.items():
+            torch.testing.assert_close(gradients[name], tensor.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_products_in_bfloat16_come_near_those_in_float32(digits):
+    model = MODELS[:1]
+    params = start(model)
+    noise = layer_noise([generator(model[0], "training", "cpu")], SIZES[1:], 200)
+    batch = training.Batch(digits.train_images[None], digits.train_labels[None], torch.tensor([[0.1]]), noise)
+    near, exact = (training.loss(direct, params, batch, 200, 0.1, precision) for precision in ("bfloat16", "float32"))
+    assert near.dtype == torch.float32
+    assert near != exact
+    torch.testing.assert_close(near, exact, rtol=0.02, atol=0)
+
+
+def test_without_a_compiler_training_goes_on_and_says_so_once(digits, settings, monkeypatch, capsys):
+    monkeypatch.setattr(training, "WORTH_COMPILING", 1)
+    p = settings(epochs=1, batch_size=16, prior_std=0.2)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: _without_compiler)
+    trained = fit(direct, start(MODELS[:1]), MODELS[:1], digits, p)
+    assert capsys.readouterr().err.count("training uncompiled") == 1
+    monkeypatch.setattr(training, "WORTH_COMPILING", math.inf)
+    expected = fit(direct, start(MODELS[:1]), MODELS[:1], digits, p)
+    assert all(torch.equal(trained[name], expected[name]) for name in expected)
+
+
+def _without_compiler(*_):
+    raise RuntimeError("no working C++ compiler")
 
 
 def test_a_diverging_training_says_where(digits, settings):

@@ -66,7 +66,7 @@ def perform(chapter: str, given: Mapping[str, Any]) -> runs.Run:
 
 
 def train_and_measure(
-    p: Parameters, digits: Digits, models: list[Model], begin: Posterior | None, on_epoch: Callable[[], object]
+    p: Parameters, digits: Digits, models: list[Model], begin: Posterior | None, on_epoch: Callable[[float], object]
 ) -> Part:
     """Train a stack of models, from a given posterior or else from random starts, and measure it at every lambda."""
     method = method_of(p)
@@ -116,22 +116,28 @@ Job = tuple[list[Model], Posterior | None]
 def _train_here(p: Parameters, digits: Digits, jobs: list[Job], bar: tqdm) -> list[Part]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums split among threads would round differently
+
+    def show(models: int, loss: float) -> None:
+        bar.set_postfix_str(f"loss {loss:.3f} nats a digit", refresh=False)
+        bar.update(models)
+
     try:
-        return [train_and_measure(p, digits, *job, partial(bar.update, len(job[0]))) for job in jobs]
+        return [train_and_measure(p, digits, *job, partial(show, len(job[0]))) for job in jobs]
     finally:
         torch.set_num_threads(threads)
 
 
 def _train_on_cores(p: Parameters, jobs: list[Job], cores: int, bar: tqdm) -> list[Part]:
     context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads can hang
-    epochs = context.Value("L", 0)
+    epochs, loss = context.Value("L", 0), context.Value("d", 0.0)
     others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(cores, context, _start_worker, (p, epochs)) as pool:
+    with ProcessPoolExecutor(cores, context, _start_worker, (p, epochs, loss)) as pool:
         futures = [pool.submit(_train_in_worker, job) for job in jobs]
         pending = set(futures)
         try:
             while pending:
                 done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+                bar.set_postfix_str(f"loss {loss.value:.3f} nats a digit", refresh=False)
                 bar.update(epochs.value - bar.n)
                 for future in done:
                     future.result()  # a diverged model ends the run now, not after the others
@@ -145,10 +151,10 @@ def _train_on_cores(p: Parameters, jobs: list[Job], cores: int, bar: tqdm) -> li
 _worker: dict[str, Any] = {}
 
 
-def _start_worker(p: Parameters, epochs: Any) -> None:
+def _start_worker(p: Parameters, epochs: Any, loss: Any) -> None:
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker.update(p=p, epochs=epochs, digits=data.load(p.dataset, p.device, p.cap.train, p.cap.test))
+    _worker.update(p=p, epochs=epochs, loss=loss, digits=data.load(p.dataset, p.device, p.cap.train, p.cap.test))
 
 
 def _end_with_parent() -> None:
@@ -159,7 +165,8 @@ def _end_with_parent() -> None:
 
 
 def _train_in_worker(job: Job) -> Part:
-    def count() -> None:
+    def count(loss: float) -> None:
+        _worker["loss"].value = loss
         with _worker["epochs"].get_lock():
             _worker["epochs"].value += 1
 

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from complexity_control.posterior import Params, Posterior, normal, shapes
+from complexity_control.posterior import Params, Posterior, normal, product, shapes
 
 
 class Method(NamedTuple):
@@ -17,6 +18,9 @@ class Method(NamedTuple):
     init: Callable[[Sequence[Generator], Sequence[int], float], Params]
     # (parameters, lambda [S, K]) -> posteriors [S * K, ...], the K of the first model first
     posterior: Callable[[Params, Tensor], Posterior]
+    # (parameters, lambda [S, K], x [S, B, inputs]) -> x times the posteriors' mean.W1, [S * K, B, width]; it costs
+    # no matrix product for each lambda
+    mean_pass: Callable[[Params, Tensor, Tensor], Tensor]
 
 
 def _init_direct(generators: Sequence[Generator], sizes: Sequence[int], init_log_std: float) -> Params:
@@ -36,7 +40,11 @@ def _direct_posterior(params: Params, lam: Tensor) -> Posterior:
     return from_flat(params)
 
 
-direct = Method(_init_direct, _direct_posterior)
+def _direct_mean_pass(params: Params, lam: Tensor, x: Tensor) -> Tensor:
+    return product(x, params["mean.W1"])
+
+
+direct = Method(_init_direct, _direct_posterior, _direct_mean_pass)
 """Eq. (4) itself: the parameters are the means and log standard deviations, lambda only weighs the KL.
 
 Means start Xavier-uniform, biases N(0, 1), log standard deviations at one value.
@@ -45,7 +53,7 @@ Means start Xavier-uniform, biases N(0, 1), log standard deviations at one value
 
 HIDDEN = 50  # ReLU units between lambda and each tensor, eq. (5)
 
-# how lambda is fed to a hypernetwork; raw, eq. (6) as printed, diverges at lambda = 100
+# how lambda is fed to a hypernetwork; raw is eq. (6) as printed
 FEEDS: dict[str, Callable[[Tensor], Tensor]] = {
     "scaled": lambda lam: lam / 100,
     "log": torch.log10,
@@ -53,6 +61,7 @@ FEEDS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@cache
 def low_rank(feed: str = "scaled") -> Method:
     """Eq. (5): each weight matrix is a constant plus a product of two vectors that depend on lambda.
 
@@ -71,21 +80,29 @@ def low_rank(feed: str = "scaled") -> Method:
             params[f"{name}.B1"] = constant
         return params
 
-    def posterior(params: Params, lam: Tensor) -> Posterior:
+    def vectors(params: Params, name: str, lam: Tensor) -> list[Tensor]:
+        """What depends on lambda: two vectors for a matrix, one for a bias; each [S, K, width]."""
         z = FEEDS[feed](lam).unsqueeze(2)
+        f = (z @ params[f"{name}.f_weight"] + params[f"{name}.f_bias"]).relu()  # [S, K, 50]
+        return [f @ params[f"{name}.U{k}"] + params[f"{name}.c{k}"] for k in (1, 2) if f"{name}.U{k}" in params]
+
+    def posterior(params: Params, lam: Tensor) -> Posterior:
         flat: Params = {}
-        for name in [n.removesuffix(".B1") for n in params if n.endswith(".B1")]:
-            f = (z @ params[f"{name}.f_weight"] + params[f"{name}.f_bias"]).relu()  # [S, K, 50]
-            generated = f @ params[f"{name}.U1"] + params[f"{name}.c1"]
-            if f"{name}.U2" in params:
-                second = f @ params[f"{name}.U2"] + params[f"{name}.c2"]
-                generated = generated.unsqueeze(3) * second.unsqueeze(2)
+        for name in _names(params, ".B1"):
+            first, *second = vectors(params, name, lam)
+            generated = first.unsqueeze(3) * second[0].unsqueeze(2) if second else first
             flat[name] = (generated + params[f"{name}.B1"].unsqueeze(1)).flatten(0, 1)
         return from_flat(flat)
 
-    return Method(init, posterior)
+    def mean_pass(params: Params, lam: Tensor, x: Tensor) -> Tensor:
+        first, second = vectors(params, "mean.W1", lam)
+        projected = (x @ first.transpose(1, 2)).transpose(1, 2).unsqueeze(3)  # [S, K, B, 1]
+        return ((x @ params["mean.W1.B1"]).unsqueeze(1) + projected * second.unsqueeze(2)).flatten(0, 1)
+
+    return Method(init, posterior, mean_pass)
 
 
+@cache
 def linear(feed: str = "scaled") -> Method:
     """Eq. (6): every mean and log standard deviation is lambda b2 + b3. b2 starts at zero, b3 as in direct."""
 
@@ -94,15 +111,23 @@ def linear(feed: str = "scaled") -> Method:
         slopes = {f"{name}.b2": torch.zeros_like(t) for name, t in constants.items()}
         return slopes | {f"{name}.b3": t for name, t in constants.items()}
 
-    def posterior(params: Params, lam: Tensor) -> Posterior:
+    def line(slope: Tensor, constant: Tensor, lam: Tensor) -> Tensor:
         z = FEEDS[feed](lam)
-        flat: Params = {}
-        for name in [n.removesuffix(".b3") for n in params if n.endswith(".b3")]:
-            slope, constant = params[f"{name}.b2"].unsqueeze(1), params[f"{name}.b3"].unsqueeze(1)
-            flat[name] = torch.addcmul(constant, z.view(*z.shape, *[1] * (slope.dim() - 2)), slope).flatten(0, 1)
-        return from_flat(flat)
+        z = z.view(*z.shape, *[1] * (slope.dim() - 1))
+        return torch.addcmul(constant.unsqueeze(1), z, slope.unsqueeze(1)).flatten(0, 1)
 
-    return Method(init, posterior)
+    def posterior(params: Params, lam: Tensor) -> Posterior:
+        return from_flat({n: line(params[f"{n}.b2"], params[f"{n}.b3"], lam) for n in _names(params, ".b3")})
+
+    def mean_pass(params: Params, lam: Tensor, x: Tensor) -> Tensor:
+        return line(x @ params["mean.W1.b2"], x @ params["mean.W1.b3"], lam)
+
+    return Method(init, posterior, mean_pass)
+
+
+def _names(params: Params, ending: str) -> list[str]:
+    """The names, without it, that end so."""
+    return [name.removesuffix(ending) for name in params if name.endswith(ending)]
 
 
 def _uniform(generators: Sequence[Generator], shape: Sequence[int], bound: float) -> Tensor:

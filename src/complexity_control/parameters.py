@@ -71,6 +71,7 @@ class Parameters(BaseModel):
     optimizer: Literal["adam", "sgd"]
     momentum: Float = Field(ge=0, lt=1)
     clip: Float = Field(ge=0)
+    precision: Literal["float32", "bfloat16"]
     prior_std: Float = Field(gt=0)
     init_log_std: Float = Field(ge=-20, le=5)
     hidden: tuple[Annotated[Int, Field(ge=1)], ...] = Field(min_length=1)

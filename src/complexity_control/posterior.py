@@ -31,21 +31,30 @@ def _layers(params: Params) -> Iterator[tuple[str, str]]:
         yield f"W{k}", f"b{k}"
 
 
-def sampled_logits(q: Posterior, x: Tensor, generators: Sequence[Generator]) -> Tensor:
+def sampled_logits(q: Posterior, x: Tensor, noise: Sequence[Tensor], first_mean: Tensor | None = None) -> Tensor:
     """Logits under weights drawn from q, by local reparameterisation (Kingma et al., 2015).
 
     Each digit sees its own draw of the weights: its preactivations are Gaussian with mean x W + b and
-    variance x² σ_W² + σ_b², and are drawn directly, one generator for each model of the stack.
+    variance x² σ_W² + σ_b², and are drawn directly.
 
-    Args: x [S, B, inputs]. Returns: [S, B, classes].
+    Args: x [S, B, inputs]; q may hold K posteriors for each of the S, that see the same digits. noise, standard
+        normal, for each layer [S * K, B, width]. first_mean, x W1 if it is already known [S * K, B, width].
+    Returns: [S * K, B, classes].
     """
-    for weight, bias in _layers(q.mean):
-        if weight != "W1":
-            x = x.relu()
-        mean = torch.baddbmm(q.mean[bias].unsqueeze(1), x, q.mean[weight])
-        variance = torch.baddbmm((2 * q.log_std[bias]).exp().unsqueeze(1), x * x, (2 * q.log_std[weight]).exp())
-        x = mean + variance.sqrt() * normal(generators, mean.shape[1:])
+    for (weight, bias), draw in zip(_layers(q.mean), noise, strict=True):
+        first = weight == "W1"
+        x = x if first else x.relu()
+        mean = first_mean if first and first_mean is not None else product(x, q.mean[weight])
+        variance = product(x * x, (2 * q.log_std[weight]).exp()) + (2 * q.log_std[bias]).exp().unsqueeze(1)
+        x = mean + q.mean[bias].unsqueeze(1) + variance.sqrt() * draw
     return x
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """x [S, B, inputs] times weight [S * K, inputs, outputs], K weights in turn for each x: [S * K, B, outputs]."""
+    # one wide product for all K: narrow ones would take each x through the cache K times
+    wide = weight.unflatten(0, (len(x), -1)).transpose(1, 2)
+    return (x @ wide.flatten(2)).unflatten(2, wide.shape[2:]).transpose(1, 2).flatten(0, 1)
 
 
 def mean_logits(q: Posterior, x: Tensor) -> Tensor:
@@ -58,6 +67,11 @@ def mean_logits(q: Posterior, x: Tensor) -> Tensor:
             x = x.relu()
         x = torch.baddbmm(q.mean[bias].unsqueeze(1), x, q.mean[weight])
     return x
+
+
+def layer_noise(generators: Sequence[Generator], widths: Sequence[int], batch: int) -> list[Tensor]:
+    """What `sampled_logits` takes: for each layer [S, batch, width], one generator for each model of the stack."""
+    return [normal(generators, (batch, width)) for width in widths]
 
 
 def normal(generators: Sequence[Generator], shape: Sequence[int]) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 from complexity_control.data import Digits, scale
 from complexity_control.objective import evidence, kl, log_likelihood
 from complexity_control.parameters import Parameters
-from complexity_control.posterior import Posterior, mean_logits, sampled_logits
+from complexity_control.posterior import Posterior, layer_noise, mean_logits, sampled_logits
 from complexity_control.training import Model, generator
 
 PERCENTS = range(0, 100, 10)
@@ -57,10 +57,11 @@ def stability(curve: Tensor) -> Tensor:
 def expected_log_likelihood(q: Posterior, models: list[Model], digits: Digits) -> Tensor:
     """E_q log p(D | w) over the training set, one draw of the weights for each digit; nats, shape [S]."""
     generators = [generator(m, "evaluation", str(digits.train_labels.device)) for m in models]
+    widths = [t.shape[1] for name, t in q.mean.items() if name.startswith("b")]
     total = torch.zeros(len(models), dtype=torch.float64, device=digits.train_labels.device)
     batches = zip(digits.train_images.split(EVALUATION_BATCH), digits.train_labels.split(EVALUATION_BATCH), strict=True)
     for x, y in batches:
-        logits = sampled_logits(q, scale(x).expand(len(models), -1, -1), generators)
+        logits = sampled_logits(q, scale(x).expand(len(models), -1, -1), layer_noise(generators, widths, len(x)))
         total += log_likelihood(logits, y.expand(len(models), -1))
     return total
 

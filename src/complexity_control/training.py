@@ -2,8 +2,10 @@
 
 import hashlib
 import math
+import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -12,7 +14,9 @@ from complexity_control.data import Digits, scale
 from complexity_control.methods import Method
 from complexity_control.objective import evidence, kl, log_likelihood
 from complexity_control.parameters import Hypernetwork, Parameters
-from complexity_control.posterior import Params, sampled_logits
+from complexity_control.posterior import Params, layer_noise, sampled_logits
+
+WORTH_COMPILING = 2_000  # steps of one model; fewer are taken sooner than compiled
 
 
 class Model(NamedTuple):
@@ -23,6 +27,15 @@ class Model(NamedTuple):
 
     def __str__(self) -> str:
         return f"seed {self.seed}" if self.lam is None else f"lambda {self.lam:g}, seed {self.seed}"
+
+
+class Batch(NamedTuple):
+    """What a step sees, for a stack of S models and K lambdas each."""
+
+    images: Tensor  # bytes [S, B, pixels]
+    labels: Tensor  # [S, B]
+    lam: Tensor  # [S, K]
+    noise: list[Tensor]  # standard normal, for each layer [S * K, B, width]
 
 
 class DivergedError(ArithmeticError):
@@ -49,7 +62,7 @@ def fit(
     models: Sequence[Model],
     digits: Digits,
     p: Parameters,
-    on_epoch: Callable[[], object] = lambda: None,
+    on_epoch: Callable[[float], object] = lambda loss: None,
 ) -> Params:
     """Maximise the generalised evidence by stochastic gradients, for a stack of models.
 
@@ -57,37 +70,88 @@ def fit(
     lambdas for each minibatch as p.samples says.
 
     Args: params, the tensors to start from, [S, ...]; they stay as they were. models, S of them.
-        on_epoch, called after each epoch.
+        on_epoch, called after each epoch with its mean loss, nats a digit.
     Returns: the trained tensors.
     Raises: DivergedError, naming epoch, lambda and seed.
     """
-    params = {name: t.clone().requires_grad_() for name, t in params.items()}
+    params = {name: t.clone() for name, t in params.items()}
     generators = [generator(m, "training", p.device) for m in models]
-    count = len(digits.train_labels)
+    count, widths = len(digits.train_labels), [*p.hidden, digits.classes]
     optimizer = _optimizer(list(params.values()), p)
+    gradient = _gradient(method, count, p.prior_std, p.clip, p.precision, steps(count, p) >= WORTH_COMPILING)
 
     for epoch in range(1, p.epochs + 1):
         order = torch.stack([torch.randperm(count, generator=g, device=p.device) for g in generators])
-        losses = torch.zeros(len(models), device=p.device)
-        for batch in order.split(p.batch_size, dim=1):
+        total = torch.zeros(len(models), device=p.device)
+        for chosen in order.split(p.batch_size, dim=1):
+            images = digits.train_images.index_select(0, chosen.flatten()).view(*chosen.shape, -1)
+            labels = digits.train_labels.index_select(0, chosen.flatten()).view(chosen.shape)
             lam = _lambdas(models, generators, p)
-            samples = lam.shape[1]
-            x, labels = scale(digits.train_images[batch]), digits.train_labels[batch]
-            q = method.posterior(params, lam)
-            noise = [g for g in generators for _ in range(samples)]
-            logits = sampled_logits(q, x.repeat_interleave(samples, 0), noise)
-            # the likelihood is a mean over the batch, so the KL is divided by N to keep eq. (4)'s balance
-            fits = log_likelihood(logits, labels.repeat_interleave(samples, 0)) / batch.shape[1]
-            loss = -evidence(fits, kl(q, p.prior_std) / count, lam.flatten()).view_as(lam).mean(1)
-            optimizer.zero_grad()
-            loss.sum().backward()  # the models share no parameter: the sum's gradient is each one's own
-            if p.clip:
-                torch.nn.utils.clip_grad_value_(params.values(), p.clip)
+            noise = layer_noise([g for g in generators for _ in lam[0]], widths, chosen.shape[1])
+            gradients, losses = gradient(params, Batch(images, labels, lam, noise))
+            for name, tensor in params.items():
+                tensor.grad = gradients[name]
             optimizer.step()
-            losses += loss.detach()
-        _check(losses, epoch, models)
-        on_epoch()
-    return {name: t.detach() for name, t in params.items()}
+            total += losses * (chosen.shape[1] / count)
+        _check(total, epoch, models)
+        on_epoch(float(total.mean()))
+    return params
+
+
+def loss(
+    method: Method, params: Params, batch: Batch, count: int, prior_std: float, precision: str = "float32"
+) -> Tensor:
+    """Minus the generalised evidence for a digit, by a minibatch: eq. (4), and its mean over the lambdas, eq. (7).
+
+    Args: count, digits to train on; precision, what the inputs of matrix products are rounded to.
+    Returns: nats a digit, shape [S].
+    """
+    images, labels, lam, noise = batch
+    x, q = scale(images), method.posterior(params, lam)
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        logits = sampled_logits(q, x, noise, method.mean_pass(params, lam, x))
+    # the likelihood is a mean over the batch, so the KL is divided by the count to keep eq. (4)'s balance
+    fits = log_likelihood(logits.float(), labels.repeat_interleave(lam.shape[1], 0)) / labels.shape[1]
+    return -evidence(fits, kl(q, prior_std) / count, lam.flatten()).view_as(lam).mean(1)
+
+
+Gradient = Callable[[Params, Batch], tuple[Params, Tensor]]
+
+
+@lru_cache(maxsize=1)  # models in turn share what is compiled; another kind of training starts afresh
+def _gradient(method: Method, count: int, prior_std: float, clip: float, precision: str, compiled: bool) -> Gradient:
+    """The function from a minibatch to the clipped gradient and the losses [S] of the models."""
+
+    def summed(params: Params, batch: Batch) -> tuple[Tensor, Tensor]:
+        losses = loss(method, params, batch, count, prior_std, precision)
+        return losses.sum(), losses  # the models share no parameter: the sum's gradient is each one's own
+
+    def clipped(params: Params, batch: Batch) -> tuple[Params, Tensor]:
+        gradients, losses = torch.func.grad(summed, has_aux=True)(params, batch)
+        return {n: t.clamp(-clip, clip) if clip else t for n, t in gradients.items()}, losses
+
+    return compile_if_possible(clipped) if compiled else clipped
+
+
+def compile_if_possible(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function compiled for each shape of its arguments; on a machine that can't, as it is, and says so once."""
+    torch.compiler.reset()  # it keeps a few compilations of one piece of code, and refuses more
+    way = torch.compile(function, fullgraph=True, dynamic=False)
+
+    def call(*args: Any) -> Any:
+        nonlocal way
+        try:
+            return way(*args)
+        except RuntimeError as error:
+            if way is function:
+                raise
+            way = function
+            result = way(*args)  # a fault of the function's own is raised here, as it is
+            reason = str(error).strip().splitlines()[0]
+            print(f"training uncompiled, at about half the speed: torch.compile failed ({reason})", file=sys.stderr)
+            return result
+
+    return call
 
 
 def _lambdas(models: Sequence[Model], generators: Sequence[Generator], p: Parameters) -> Tensor:
