@@ -112,6 +112,28 @@ def test_products_in_bfloat16_come_near_those_in_float32(digits):
     torch.testing.assert_close(near, exact, rtol=0.02, atol=0)
 
 
+@pytest.mark.parametrize(("rounds", "faster"), [(False, False), (False, True), (True, True)])
+def test_other_product_kernels_are_taken_only_where_they_are_exact_and_faster(rounds, faster, monkeypatch, capsys):
+    setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = setting.fp32_precision
+    exactly = torch.Tensor.__matmul__
+
+    def product(x, weight):
+        other = setting.fp32_precision == "bf16" and x.dtype == torch.float32
+        return exactly(x.bfloat16(), weight.bfloat16()).float() if other and rounds else exactly(x, weight)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", product)
+    seconds = {"none": 2.0 if faster else 1.0, "bf16": 1.0}
+    monkeypatch.setattr(training.timeit, "timeit", lambda *_, **__: seconds[setting.fp32_precision])
+    training._other_products_are_better.cache_clear()
+    try:
+        assert training.set_products() == ("bf16" if faster and not rounds else "none")
+        assert ("round to bfloat16" in capsys.readouterr().err) == rounds
+    finally:
+        training._other_products_are_better.cache_clear()
+        setting.fp32_precision = before
+
+
 def test_without_a_compiler_training_goes_on_and_says_so_once(digits, settings, monkeypatch, capsys):
     monkeypatch.setattr(training, "WORTH_COMPILING", 1)
     p = settings(epochs=1, batch_size=16, prior_std=0.2)

@@ -46,6 +46,7 @@ def perform(chapter: str, given: Mapping[str, Any]) -> runs.Run:
     if found:
         return found
     began = time.perf_counter()
+    kernels = training.set_products()
     lambdas = [None] if isinstance(p, Hypernetwork) else p.lambdas
     models = [Model(lam, seed) for lam, seed in product(lambdas, p.seeds)]
     # one model at a time on a core, because a wide stack falls out of its cache; on a GPU the whole stack at once.
@@ -58,11 +59,11 @@ def perform(chapter: str, given: Mapping[str, Any]) -> runs.Run:
         _terminal() as terminal,
         tqdm(total=len(models) * p.epochs, desc=chapter, unit="epoch", file=terminal, mininterval=1) as bar,
     ):
-        parts = _train_here(p, digits, jobs, bar) if cores == 1 else _train_on_cores(p, jobs, cores, bar)
+        parts = _train_here(p, digits, jobs, bar) if cores == 1 else _train_on_cores(p, jobs, cores, kernels, bar)
     part = _joined(parts)
     if begin:  # what the hypernetwork took is paid once, whatever number of lambdas is fine-tuned
         part.tables["metrics"]["updates_shared"] = begin.metrics["updates_shared"].max()
-    return runs.store(folder, p, digits, *part, seconds=time.perf_counter() - began, cores=cores)
+    return runs.store(folder, p, digits, *part, seconds=time.perf_counter() - began, cores=cores, kernels=kernels)
 
 
 def train_and_measure(
@@ -127,11 +128,11 @@ def _train_here(p: Parameters, digits: Digits, jobs: list[Job], bar: tqdm) -> li
         torch.set_num_threads(threads)
 
 
-def _train_on_cores(p: Parameters, jobs: list[Job], cores: int, bar: tqdm) -> list[Part]:
+def _train_on_cores(p: Parameters, jobs: list[Job], cores: int, kernels: str, bar: tqdm) -> list[Part]:
     context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads can hang
     epochs, loss = context.Value("L", 0), context.Value("d", 0.0)
     others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(cores, context, _start_worker, (p, epochs, loss)) as pool:
+    with ProcessPoolExecutor(cores, context, _start_worker, (p, kernels, epochs, loss)) as pool:
         futures = [pool.submit(_train_in_worker, job) for job in jobs]
         pending = set(futures)
         try:
@@ -151,8 +152,9 @@ def _train_on_cores(p: Parameters, jobs: list[Job], cores: int, bar: tqdm) -> li
 _worker: dict[str, Any] = {}
 
 
-def _start_worker(p: Parameters, epochs: Any, loss: Any) -> None:
+def _start_worker(p: Parameters, kernels: str, epochs: Any, loss: Any) -> None:
     torch.set_num_threads(1)
+    training.set_products(kernels)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker.update(p=p, epochs=epochs, loss=loss, digits=data.load(p.dataset, p.device, p.cap.train, p.cap.test))
 

@@ -194,6 +194,7 @@ def store(
     hypernetwork: Params,
     seconds: float,
     cores: int,
+    kernels: str,
 ) -> Run:
     """Put a finished run on record: its folder appears whole, under its final name, in one step.
 
@@ -216,6 +217,7 @@ def store(
             "data": {"sha256": digits.checksum, "train": len(digits.train_labels), "test": len(digits.test_labels)},
             **_provenance(p.device),
             "cores": cores,
+            "product_kernels": kernels,
             "seconds": round(seconds, 1),
             "artefacts": {file.name: _sha256(file) for file in sorted(partial.iterdir())},
         }
