@@ -2,25 +2,23 @@
 
 import multiprocessing
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from functools import partial
-from io import UnsupportedOperation
 from itertools import product
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
-from complexity_control import data, methods, pruning, runs, training
+from complexity_control import data, methods, progress, pruning, runs, training
 from complexity_control.data import Digits
 from complexity_control.methods import Method
 from complexity_control.parameters import Hypernetwork, Parameters
 from complexity_control.posterior import Params, Posterior
+from complexity_control.progress import Bar
 from complexity_control.training import Model
 
 WORTH_A_PROCESS = 2_000  # minibatches; fewer are trained sooner than another Python has started
@@ -55,10 +53,7 @@ def perform(chapter: str, given: Mapping[str, Any]) -> runs.Run:
     jobs = [(stack, begin and _beginning(begin, stack, p.device)) for stack in stacks]
     steps = training.steps(len(digits.train_labels), p) * len(models)
     cores = min(torch.get_num_threads(), len(jobs)) if steps > WORTH_A_PROCESS else 1
-    with (
-        _terminal() as terminal,
-        tqdm(total=len(models) * p.epochs, desc=chapter, unit="epoch", file=terminal, mininterval=1) as bar,
-    ):
+    with progress.bar(runs.home(), chapter, len(models) * p.epochs) as bar:
         parts = _train_here(p, digits, jobs, bar) if cores == 1 else _train_on_cores(p, jobs, cores, kernels, bar)
     part = _joined(parts)
     if begin:  # what the hypernetwork took is paid once, whatever number of lambdas is fine-tuned
@@ -114,13 +109,12 @@ def _joined(parts: list[Part]) -> Part:
 Job = tuple[list[Model], Posterior | None]
 
 
-def _train_here(p: Parameters, digits: Digits, jobs: list[Job], bar: tqdm) -> list[Part]:
+def _train_here(p: Parameters, digits: Digits, jobs: list[Job], bar: Bar) -> list[Part]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums split among threads would round differently
 
     def show(models: int, loss: float) -> None:
-        bar.set_postfix_str(f"loss {loss:.3f} nats a digit", refresh=False)
-        bar.update(models)
+        bar.show(bar.epochs + models, loss)
 
     try:
         return [train_and_measure(p, digits, *job, partial(show, len(job[0]))) for job in jobs]
@@ -128,7 +122,7 @@ def _train_here(p: Parameters, digits: Digits, jobs: list[Job], bar: tqdm) -> li
         torch.set_num_threads(threads)
 
 
-def _train_on_cores(p: Parameters, jobs: list[Job], cores: int, kernels: str, bar: tqdm) -> list[Part]:
+def _train_on_cores(p: Parameters, jobs: list[Job], cores: int, kernels: str, bar: Bar) -> list[Part]:
     context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads can hang
     epochs, loss = context.Value("L", 0), context.Value("d", 0.0)
     others = set(multiprocessing.active_children())
@@ -138,8 +132,7 @@ def _train_on_cores(p: Parameters, jobs: list[Job], cores: int, kernels: str, ba
         try:
             while pending:
                 done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
-                bar.set_postfix_str(f"loss {loss.value:.3f} nats a digit", refresh=False)
-                bar.update(epochs.value - bar.n)
+                bar.show(epochs.value, loss.value)
                 for future in done:
                     future.result()  # a diverged model ends the run now, not after the others
         except BaseException:
@@ -173,12 +166,3 @@ def _train_in_worker(job: Job) -> Part:
             _worker["epochs"].value += 1
 
     return train_and_measure(_worker["p"], _worker["digits"], *job, count)
-
-
-def _terminal() -> TextIO:
-    """Where progress goes: the terminal behind a kernel, because a notebook would store every frame of the bar."""
-    try:
-        descriptor = sys.stderr.fileno()
-    except UnsupportedOperation:  # a kernel that captures no descriptors has left the first one alone
-        descriptor = sys.__stderr__.fileno() if sys.__stderr__ else os.open(os.devnull, os.O_WRONLY)
-    return os.fdopen(os.dup(descriptor), "w")

@@ -1,0 +1,47 @@
+import os
+import pty
+import time
+
+import pytest
+
+from complexity_control import progress
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """What the tests draw on, and a function that reads what stands there."""
+    ours, theirs = pty.openpty()
+    monkeypatch.setattr(progress, "_terminal", lambda: os.fdopen(os.dup(theirs), "w"))
+    yield lambda: os.read(ours, 100_000).decode()
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_the_line_tells_epoch_loss_and_time_left(tmp_path, terminal):
+    with progress.bar(tmp_path, "a_direct", 10) as bar:
+        time.sleep(1.1)  # a bar is drawn once a second at most
+        bar.show(5, 1.25)
+    assert "a_direct 50%: epoch 5/10, loss 1.250, 00:01 left" in terminal()
+
+
+def test_chapters_that_train_at_once_share_the_line_until_they_end(tmp_path, terminal):
+    other = tmp_path / ".progress" / "other"
+    other.parent.mkdir()
+    other.write_text("e_linear 30%")
+    with progress.bar(tmp_path, "a_direct", 10):
+        assert "e_linear 30%" in terminal()
+        os.utime(other, (0, 0))  # and a killed one leaves it
+        with progress.bar(tmp_path, "c_low_rank", 4):
+            assert "e_linear" not in terminal()
+    assert [path.name for path in other.parent.iterdir()] == ["other"]
+
+
+def test_a_log_gets_lines_and_no_control_characters(tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    monkeypatch.setattr(progress, "_terminal", lambda: log.open("w"))
+    with progress.bar(tmp_path, "a_direct", 2) as bar:
+        bar.show(2, 0.5)
+    lines = log.read_text().splitlines()
+    assert lines[-1].startswith("a_direct 100%: epoch 2/2, loss 0.500")
+    assert "\r" not in log.read_text()
+    assert "\x1b" not in log.read_text()
