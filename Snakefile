@@ -3,12 +3,14 @@
 import os
 from pathlib import Path
 
+from complexity_control import reported
+
 PROFILE = config.get("profile", "paper")
 DEVICE = config.get("device", "cpu")
 BOOK = Path("book") if PROFILE == "paper" else Path("book") / PROFILE  # a look never overwrites the paper's pages
 DATA = Path(os.environ.get("CCBOOK_DATA", "data")) / "MNIST"
-STARTS = {"d_low_rank_fine_tuned": "c_low_rank", "f_linear_fine_tuned": "e_linear"}  # fine-tuned: from
-CHAPTERS = ["a_direct", "e_linear", "c_low_rank", "b_direct_one_epoch", *STARTS]  # the longest first
+CHAPTERS = [reported.CHAPTERS[method] for method in "aecbdf"]  # the longest first
+STARTS = {reported.CHAPTERS[tuned]: [reported.CHAPTERS[start]] for tuned, start in reported.STARTS.items()}
 PAGES = ["chapters/index.md", "chapters/references.bib"]
 PACKAGE = sorted(str(path) for path in Path("src/complexity_control").glob("*.*"))
 FILES = {  # what a page writes for the book to keep

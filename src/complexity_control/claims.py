@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from complexity_control.runs import Run
+from complexity_control.verdicts import total_updates
 
 LOSS = 0.05  # a fall of accuracy by more is "significant"; the paper names no number
 FLAT = 0.02  # a curve that moves by less is "constant"
@@ -52,8 +53,7 @@ def gather(runs: Mapping[str, Run]) -> Evidence:
         metrics = run.metrics[run.metrics["lam"].isin(ALL)]
         stability[method] = metrics.groupby("lam")["stability"].mean()
         evidence[method] = metrics.groupby("lam")["evidence"].mean()
-        seeds = metrics.groupby("seed")
-        updates[method] = float((seeds["updates"].sum() + seeds["updates_shared"].max()).mean())
+        updates[method] = float(total_updates(metrics).mean())
     return Evidence(mean, sd, stability, evidence, updates)
 
 

@@ -115,7 +115,7 @@ def distances(study: pd.DataFrame) -> Figure:
             ax.plot([row.table3] * 2, [row.table1, row.table1_curve], **style, fillstyle="none")
             ax.plot([row.table3], [row.table1], **style, label=row.trial)
         ax.axvline(0.1, color="gray", linewidth=0.7)
-        ax.set(xlim=(0, None), ylim=(0, None), title=f"({method}) {reported.METHODS[method]}")
+        ax.set(xscale="log", ylim=(0, None), title=f"({method}) {reported.METHODS[method]}")
         ax.legend(fontsize="small")
     figure.supxlabel("distance to Table 3: root mean square of ln(ours / paper); the line is at 0.1")
     figure.supylabel("distance to Table 1, accuracy")

@@ -43,7 +43,7 @@ def bar(folder: Path, what: str, epochs: int) -> Iterator[Bar]:
         _terminal() as terminal,
         _SharedLine(terminal, folder / ".progress") as line,
         tqdm(
-            total=epochs, desc=what, file=line, bar_format=FRAME, mininterval=1 if terminal.isatty() else 30
+            total=epochs, desc=what, file=line, bar_format=FRAME, miniters=1, mininterval=1 if terminal.isatty() else 30
         ) as shown,
     ):  # fmt: skip
         yield Bar(shown)

@@ -20,6 +20,7 @@ CHAPTERS = {
     "e": "e_linear",
     "f": "f_linear_fine_tuned",
 }
+STARTS = {"d": "c", "f": "e"}  # the fine-tuned, and what they start from
 
 
 def tables() -> pd.DataFrame:

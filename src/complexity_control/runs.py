@@ -27,8 +27,7 @@ from complexity_control.posterior import Params, Posterior
 SOURCES = ("data", "posterior", "objective", "methods", "training", "pruning")
 PACKAGES = ("torch", "torchvision", "numpy", "pandas")
 ARTEFACTS = ("curves.csv", "metrics.csv", "posterior.safetensors")
-# what a fine-tuning starts from, and what the two must share
-STARTS = {"d": "c_low_rank", "f": "e_linear"}
+# what a fine-tuning shares with the run that it starts from
 SHARED = ("dataset", "lambdas", "seeds", "prior_std", "init_log_std", "hidden", "device", "profile")
 
 
@@ -85,7 +84,7 @@ def resolve(chapter: str, given: Mapping[str, Any]) -> tuple[Parameters, Digits,
 
 
 def _start(p: FineTuning, digits: Digits) -> Run:
-    source = STARTS[p.method]
+    source = reported.CHAPTERS[reported.STARTS[p.method]]
     folder = home() / p.start
     if p.start == source:
         given = defaults(source) | {name: value for name, value in p if name in SHARED}

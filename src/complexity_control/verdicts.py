@@ -56,9 +56,14 @@ def _seeds(run: Run, quantity: str, lam: float) -> np.ndarray:
     """The quantity's value for each seed; one without lambda is the sum over the paper's four, and what they share."""
     metrics = run.metrics[run.metrics["lam"].isin(reported.tables()["lam"])]
     if np.isnan(lam):
-        seeds = metrics.groupby("seed")
-        return (seeds[quantity].sum() + seeds[f"{quantity}_shared"].max()).to_numpy(dtype=float)
+        return total_updates(metrics).to_numpy(dtype=float)
     return metrics[metrics["lam"] == lam][quantity].to_numpy(dtype=float)
+
+
+def total_updates(metrics: pd.DataFrame) -> pd.Series:
+    """Updates for all lambdas of the rows, by seed: those of each lambda's own training, and what they share."""
+    seeds = metrics.groupby("seed")
+    return seeds["updates"].sum() + seeds["updates_shared"].max()
 
 
 def _summary(ours: np.ndarray) -> dict[str, float]:
