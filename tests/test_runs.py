@@ -1,12 +1,14 @@
 import math
 
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
 
-from complexity_control import experiment, reported, runs, verdicts
+from complexity_control import experiment, parameters, progress, reported, runs, verdicts
 from complexity_control.objective import kl
 from complexity_control.runs import RunError
+from complexity_control.training import Model
 
 
 @pytest.fixture
@@ -159,3 +161,25 @@ def test_the_paper_prints_78_values():
 
 def test_every_tolerance_has_a_reason():
     assert verdicts.tolerances()["reason"].str.len().min() > 20
+
+
+def test_a_stack_too_large_for_the_memory_is_trained_in_halves(small, digits, monkeypatch, tmp_path):
+    p = parameters.check("a_direct", small)
+    models = [Model(lam, seed) for lam in (0.1, 1.0, 10.0) for seed in (0, 1)]
+    with progress.bar(tmp_path, "test", 6 * p.epochs) as bar:
+        whole = experiment._train_here(p, digits, [(models, None)], bar)
+        train, sizes = experiment.train_and_measure, []
+
+        def limited(p, digits, models, *rest):
+            sizes.append(len(models))
+            if len(models) > 2:
+                raise torch.OutOfMemoryError
+            return train(p, digits, models, *rest)
+
+        monkeypatch.setattr(experiment, "train_and_measure", limited)
+        bar.show(0, 0.0)
+        split = experiment._train_here(p, digits, [(models, None)], bar)
+        assert bar.epochs == 6 * p.epochs
+    assert sizes == [6, 3, 1, 2, 3, 1, 2]
+    together, apart = (experiment._joined(parts).tables["metrics"] for parts in (whole, split))
+    pd.testing.assert_frame_equal(together, apart, rtol=1e-4)

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -113,13 +112,33 @@ def _train_here(p: Parameters, digits: Digits, jobs: list[Job], bar: Bar) -> lis
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums split among threads would round differently
 
-    def show(models: int, loss: float) -> None:
-        bar.show(bar.epochs + models, loss)
-
     try:
-        return [train_and_measure(p, digits, *job, partial(show, len(job[0]))) for job in jobs]
+        return [part for job in jobs for part in _in_memory(p, digits, job, bar)]
     finally:
         torch.set_num_threads(threads)
+
+
+def _in_memory(p: Parameters, digits: Digits, job: Job, bar: Bar) -> list[Part]:
+    """A stack trained at once or, where the GPU's memory is too small for that, in halves."""
+    (models, begin), before = job, bar.epochs
+
+    def show(loss: float) -> None:
+        bar.show(bar.epochs + len(models), loss)
+
+    try:
+        return [train_and_measure(p, digits, models, begin, show)]
+    except torch.OutOfMemoryError:
+        if len(models) == 1:
+            raise
+    torch.cuda.empty_cache()
+    bar.show(before, float("nan"))
+    half = len(models) // 2
+    halves = [(models[rows], begin and _rows(begin, rows)) for rows in (slice(half), slice(half, None))]
+    return [part for smaller in halves for part in _in_memory(p, digits, smaller, bar)]
+
+
+def _rows(q: Posterior, rows: slice) -> Posterior:
+    return methods.from_flat({name: t[rows] for name, t in methods.to_flat(q).items()})
 
 
 def _train_on_cores(p: Parameters, jobs: list[Job], cores: int, kernels: str, bar: Bar) -> list[Part]:

@@ -28,7 +28,7 @@ SOURCES = ("data", "posterior", "objective", "methods", "training", "pruning")
 PACKAGES = ("torch", "torchvision", "numpy", "pandas")
 ARTEFACTS = ("curves.csv", "metrics.csv", "posterior.safetensors")
 # what a fine-tuning shares with the run that it starts from
-SHARED = ("dataset", "lambdas", "seeds", "prior_std", "init_log_std", "hidden", "device", "profile")
+SHARED = ("dataset", "lambdas", "seeds", "prior_std", "init_log_std", "hidden", "precision", "device", "profile")
 
 
 class RunError(ValueError):

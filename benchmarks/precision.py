@@ -1,0 +1,31 @@
+"""What products of bfloat16 change: every cell of Tables 1-3 by the paper's settings, in both precisions.
+
+Runs that are on record are found; the others are trained, some minutes on two cores. Writes precision.csv.
+"""
+
+import click
+
+from complexity_control import experiment, parameters, reported, results, verdicts
+
+CELL = ["table", "quantity", "method", "lam"]
+
+
+@click.command(help=__doc__)
+@click.option("--profile", default="paper", show_default=True, help="quick: a look at few digits and one seed")
+def main(profile: str) -> None:
+    judged, seconds = {}, {}
+    for precision in ("float32", "bfloat16"):
+        changes = {"precision": precision, "profile": profile}
+        runs = {m: experiment.perform(c, parameters.defaults(c) | changes) for m, c in reported.CHAPTERS.items()}
+        judged[precision] = verdicts.cells(runs).set_index(CELL)[["mean", "low", "high", "verdict"]]
+        seconds[precision] = sum(run.receipt["seconds"] * run.receipt["cores"] for run in runs.values())
+    both = judged["float32"].join(judged["bfloat16"], lsuffix="_float32", rsuffix="_bfloat16")
+    results.table_csv(both.reset_index(), results.folder(profile) / "precision.csv")
+    same = both["verdict_float32"] == both["verdict_bfloat16"]
+    print(f"{same.sum()} of {len(both)} verdicts are the same in both precisions")
+    print(both[~same].to_string() if not same.all() else "")
+    print("core seconds: " + ", ".join(f"{name} {value:,.0f}" for name, value in seconds.items()))
+
+
+if __name__ == "__main__":
+    main()
