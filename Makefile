@@ -44,8 +44,15 @@ lint: setup  ## style and types of package, tests and notebooks
 	@$(BIN)/mypy
 	@$(BIN)/nbstripout --verify chapters/*.ipynb
 
-bench: setup  ## seconds of one training step of this machine
-	@$(BIN)/python benchmarks/step.py
+bench: setup .venv-bench/ready  ## what a training step costs here, beside other libraries, and how cost grows; ten minutes
+	@$(BIN)/python benchmarks/speed.py
+	@$(BIN)/python benchmarks/growth.py
+
+.venv-bench/ready: benchmarks/peers.txt
+	@echo "Setting up .venv-bench with the other libraries; this takes a few minutes, once"
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 lock: setup  ## renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --quiet \

@@ -19,6 +19,7 @@ FILES = {  # what a page writes for the book to keep
     "cost": ["cost.csv"],
     "audit": ["audit.csv", "readings.csv"],
 }
+RECORDED = [f"book/results/{file}" for file in ("bench.csv", "bench.json", "scaling.csv")]
 
 # papermill writes beside the output and moves into place: a killed job leaves no half of a page. A kernel that loses a
 # race for a port is started once more
@@ -32,7 +33,7 @@ EXECUTE = (
 rule site:
     input:
         pages=PAGES,
-        notebooks=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=["derivation", *CHAPTERS, *FILES]),
+        notebooks=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=["derivation", *CHAPTERS, *FILES, "speed"]),
         results=[f"{BOOK}/results/{file}" for files in FILES.values() for file in files],
         config="_config.yml",
         toc="_toc.yml",
@@ -87,6 +88,18 @@ rule derivation:
         package=PACKAGE,
     output:
         page=f"{BOOK}/notebooks/derivation.ipynb",
+    retries: 1
+    shell:
+        EXECUTE
+
+
+rule speed:
+    input:
+        notebook="chapters/speed.ipynb",
+        package=PACKAGE,
+        recorded=[path for path in RECORDED if Path(path).is_file()],  # by `make bench`, never here
+    output:
+        page=f"{BOOK}/notebooks/speed.ipynb",
     retries: 1
     shell:
         EXECUTE

@@ -16,7 +16,7 @@ from complexity_control import reported
 from complexity_control.data import ROOT
 
 CHAPTERS = [*reported.CHAPTERS.values()]
-PAGES = ["index", "derivation", *CHAPTERS, "results", "claims", "cost", "audit"]
+PAGES = ["index", "derivation", *CHAPTERS, "results", "claims", "cost", "speed", "audit"]
 
 
 def copy_of_the_project(folder: Path) -> Path:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from complexity_control import reported
 from complexity_control.runs import Run
+from complexity_control.speed import Recorded, exponent
 from complexity_control.tables import mark, price
 
 MARKERS = "osD^vPX<>"
@@ -139,4 +140,60 @@ def readings(read: pd.DataFrame) -> Figure:
     axes.flat[-1].axis("off")
     axes.flat[-1].legend(handles, labels, loc="center", title="method")
     plt.close(figure)
+    return figure
+
+
+def steps(record: Recorded) -> Figure:
+    """Milliseconds of a training step, a bar for each competitor, on a logarithmic axis."""
+    bench = record.bench
+    figure, ax = plt.subplots(figsize=(8, 5), layout="constrained")
+    plt.close(figure)
+    if not record:
+        return _not_yet(figure)
+    rows = bench[bench["kind"] == "step"].sort_values("ms")
+    who = rows["estimator"].mask(rows["name"].str.startswith("ours"), "ours")
+    groups = dict(zip(["ours", *sorted(set(bench["estimator"]))], sns.color_palette("colorblind"), strict=False))
+    sns.barplot(rows, x="ms", y="label", hue=who, palette=groups, dodge=False, ax=ax)
+    for place, ms in enumerate(rows["ms"]):
+        ax.text(ms, place, f" {ms:.2f}", va="center", fontsize="small")
+    ax.set(xscale="log", xlim=(rows["ms"].min() / 2, rows["ms"].max() * 1.5), xlabel="ms a training step", ylabel="")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.legend(title="", loc="lower right")
+    ax.grid(visible=False, axis="y")
+    return figure
+
+
+GROWTH = {"ms": "ms a model-step", "memory_mb": "peak memory, MB"}
+
+
+def growth(record: Recorded) -> Figure:
+    """Cost against what grows: points, and the fitted power; time above, memory below."""
+    axes_of = {"models": ["models"], "hidden width": ["width"], "training digits": ["digits"]}
+    axes_of |= {"sampled λ": ["samples_c", "samples_e"]}
+    figure, axes = plt.subplots(2, len(axes_of), figsize=(10, 5), layout="constrained", sharex="col", sharey="row")
+    plt.close(figure)
+    if not record:
+        return _not_yet(figure)
+    colours = sns.color_palette("colorblind")
+    for (name, shown), column in zip(axes_of.items(), axes.T, strict=True):
+        for (quantity, title), ax in zip(GROWTH.items(), column, strict=True):
+            for k, which in enumerate(shown):
+                points = record.growth[record.growth["axis"] == which]
+                power = exponent(points, quantity)
+                middle = np.exp(np.log(points[["value", quantity]]).mean())
+                line = middle[quantity] * (points["value"] / middle["value"]) ** power
+                label = f"({which[-1]}) " if len(shown) > 1 else ""
+                style = {"color": colours[k], "marker": MARKERS[k]}
+                ax.plot(points["value"], points[quantity], linestyle="none", **style)
+                ax.plot(points["value"], line, color=colours[k], label=f"{label}exponent {power:.2f}")
+            ax.set(xscale="log", yscale="log", ylabel=title if column is axes.T[0] else "")
+            ax.legend(fontsize="small")
+        column[1].set_xlabel(name)
+    return figure
+
+
+def _not_yet(figure: Figure) -> Figure:
+    for ax in figure.axes:
+        ax.axis("off")
+    figure.text(0.5, 0.5, "not recorded yet: make bench", ha="center", va="center", color="gray")
     return figure

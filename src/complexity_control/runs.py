@@ -214,7 +214,7 @@ def store(
             "run": folder.name,
             "parameters": p.model_dump(mode="json", exclude={"force"}),
             "data": {"sha256": digits.checksum, "train": len(digits.train_labels), "test": len(digits.test_labels)},
-            **_provenance(p.device),
+            **provenance(p.device),
             "cores": cores,
             "product_kernels": kernels,
             "seconds": round(seconds, 1),
@@ -235,7 +235,8 @@ def store(
     return read(folder)
 
 
-def _provenance(device: str) -> dict[str, Any]:
+def provenance(device: str) -> dict[str, Any]:
+    """When, from which commit, with which versions and on which processor something is made."""
     changes = _git("status", "--porcelain", "--", "src", "chapters")
     return {
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

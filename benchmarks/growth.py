@@ -1,0 +1,135 @@
+"""How a training's cost grows: time of a model-step and peak memory, against what one would like more of."""
+
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import click
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from complexity_control import data, experiment, parameters, results, training
+
+ENDLESS = 1_000_000  # epochs: a training is stopped when enough of it was timed
+ENOUGH = 1.0  # seconds
+FEW = 2_560  # digits, 20 batches: epochs short enough to be stopped between
+
+
+class Axis(NamedTuple):
+    """One quantity that grows, all else as in the chapter."""
+
+    label: str
+    chapter: str
+    levels: tuple[int, ...]
+
+
+AXES = {
+    "models": Axis("models of (a), one after the other", "a_direct", (1, 5, 20, 60, 200)),
+    "width": Axis("hidden width, (a)", "a_direct", (50, 100, 200, 500, 1000, 2000, 4000)),
+    "digits": Axis("training digits, (a)", "a_direct", (1_000, 4_000, 15_000, 60_000)),
+    "samples_c": Axis("sampled lambdas, (c)", "c_low_rank", (1, 2, 5, 10, 20)),
+    "samples_e": Axis("sampled lambdas, (e)", "e_linear", (1, 2, 5, 10, 20)),
+}
+
+
+class EnoughError(Exception):
+    """Ends a training of which enough was timed."""
+
+
+def measure(axis: str, value: int) -> dict[str, float]:
+    """One point: milliseconds of a model-step, and the process' peak memory in MB before and after."""
+    torch.set_num_threads(1)
+    before = peak_memory()
+    ms = whole_runs(value) if axis == "models" else step(axis, value)
+    return {"ms": ms, "memory_before_mb": before, "memory_mb": peak_memory()}
+
+
+def whole_runs(models: int) -> float:
+    """Of a run as a chapter makes it, evaluation and record included, with as many lambdas as models."""
+    lambdas = np.geomspace(0.1, 100, models).tolist()
+    given = parameters.defaults("a_direct") | {"profile": "quick", "lambdas": lambdas, "force": True}
+    with tempfile.TemporaryDirectory() as temporary:
+        os.environ["CCBOOK_RUNS"] = temporary
+        begin = time.perf_counter()
+        run = experiment.perform("a_direct", given)
+        seconds = time.perf_counter() - begin
+        return 1e3 * seconds / models / training.steps(run.receipt["data"]["train"], run.parameters)
+
+
+def step(axis: str, value: int) -> float:
+    """Of a training alone: median over epochs, without the two first, which compile."""
+    chapter = AXES[axis].chapter
+    change = {"width": {"hidden": [value]}, "digits": {}}.get(axis, {"samples": value})
+    given = parameters.defaults(chapter) | {"lambdas": [1.0], "seeds": [0], "epochs": ENDLESS} | change
+    p = parameters.check(chapter, given)
+    digits = data.load(p.dataset, train=value if axis == "digits" else FEW)
+    models = [training.Model(None if axis.startswith("samples") else 1.0, 0)]
+    method = experiment.method_of(p)
+    ends: list[float] = []
+
+    def on_epoch(*_: object) -> None:
+        ends.append(time.perf_counter())
+        if len(ends) > 4 and ends[-1] - ends[1] > ENOUGH:
+            raise EnoughError
+
+    with contextlib.suppress(EnoughError):
+        training.fit(method, training.start(method, models, digits, p), models, digits, p, on_epoch)
+    steps = training.steps(len(digits.train_labels), p) // p.epochs
+    return 1e3 * median(end - begin for begin, end in pairwise(ends[1:])) / steps
+
+
+def peak_memory() -> float:
+    """The most that this process has held, MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+@click.command(help=__doc__)
+@click.option("--only", multiple=True, type=click.Choice([*AXES]), help="Measure only this; may be repeated.")
+@click.option("--quick", is_flag=True, help="The two smallest values of each, for a look.")
+@click.option("--point", type=(click.Choice([*AXES]), int), help="Measure one point in this process, and print it.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=results.folder("paper"),
+    help="Folder of scaling.csv.  [default: book/results]",
+)
+def main(only: tuple[str, ...], quick: bool, point: tuple[str, int] | None, out: Path) -> None:
+    if point:
+        click.echo(json.dumps(measure(*point)))
+        return
+    if (only or quick) and out == results.folder("paper"):
+        raise click.UsageError("a part, or a look, is not for the book: give --out FOLDER")
+    chosen = {name: AXES[name] for name in only or AXES}
+    points = [(name, value) for name, axis in chosen.items() for value in axis.levels[: 2 if quick else None]]
+    rows = []
+    with tempfile.TemporaryDirectory() as cache:
+        bar = tqdm(points, unit="point", bar_format="{l_bar}{bar}| {elapsed}, left {remaining} {postfix}", disable=None)
+        for name, value in bar:
+            bar.set_postfix_str(f"{name} {value}")
+            # a process for each point, because the peak of a process' memory never falls
+            command = [sys.executable, __file__, "--point", name, str(value)]
+            environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_CACHE_DIR": cache}
+            done = subprocess.run(command, env=environment, capture_output=True, text=True)
+            if done.returncode:
+                raise click.ClickException(f"{name} {value}: {done.stderr.strip().splitlines()[-1]}")
+            answer = json.loads(done.stdout.splitlines()[-1])
+            rows.append({"axis": name, "label": AXES[name].label, "value": value, **answer})
+    frame = pd.DataFrame(rows)
+    results.table_csv(frame, out / "scaling.csv")
+    click.echo(frame.drop(columns="axis").to_string(index=False, float_format="%.2f"))
+
+
+if __name__ == "__main__":
+    main()

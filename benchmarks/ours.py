@@ -1,0 +1,94 @@
+"""Ours, and the machine's own limit, as processes that speed.py asks for one repeat after the other."""
+
+import argparse
+import sys
+import time
+from typing import NamedTuple
+
+import torch
+from peers import BATCH, BATCHES, LAM, LOCAL, PASSES, Line, of_layers, torch_matmuls
+
+from complexity_control import data, experiment, parameters, training
+
+
+class Mode(NamedTuple):
+    """One way to train ours."""
+
+    label: str
+    changes: dict = {}  # noqa: RUF012 (never written to)
+    chapter: str = "a_direct"
+    whole: bool = False  # end to end: all digits
+    compiled: bool = True
+    estimator: str = LOCAL
+
+
+OURS = {
+    "ours": Mode("ours, compiled, float32"),
+    "ours-uncompiled": Mode("ours, not compiled", compiled=False),
+    "ours-bfloat16": Mode("ours, compiled, bfloat16", {"precision": "bfloat16"}),
+    "ours-linear": Mode("ours, linear hypernetwork", {"samples": 1}, "e_linear"),
+    "ours-whole": Mode("ours, compiled, float32", whole=True),
+}
+WARM_UP = 2  # epochs; the first compiles
+ENDLESS = 1_000_000  # epochs: the process lives until speed.py is done with it
+SIDE = 2048  # of the matrices that the peak is measured with
+KERNELS = ("none", "bf16")  # what torch may use to multiply float32 matrices; none is its default
+
+
+def serve(mode: Mode) -> None:
+    """Train without an end; each repeat is some epochs, and between two of them the training waits to be asked."""
+    line = Line()
+    torch.set_num_threads(1)
+    given = parameters.defaults(mode.chapter) | mode.changes | {"lambdas": [LAM], "seeds": [0]}
+    p = parameters.check(mode.chapter, given | {"epochs": ENDLESS})
+    digits = data.load(p.dataset, train=None if mode.whole else BATCH * BATCHES)
+    models = [training.Model(None if mode.chapter == "e_linear" else LAM, 0)]
+    method = experiment.method_of(p)
+    params = training.start(method, models, digits, p)
+    steps, passes = training.steps(len(digits.train_labels), p) // p.epochs, 1 if mode.whole else PASSES
+
+    one = p.model_copy(update={"epochs": 1})
+    with torch.compiler.set_stance("force_eager"):  # compiled, the products would be hidden
+        few = data.load(p.dataset, train=BATCH)
+        found = torch_matmuls(lambda: training.fit(method, params, models, few, one))
+    epochs, begin = -WARM_UP, 0.0
+
+    def on_epoch(*_: object) -> None:
+        nonlocal epochs, begin
+        epochs += 1
+        if epochs == 0:
+            line.tell(version=torch.__version__, counts=of_layers(found))
+        elif epochs > 0 and epochs % passes == 0:
+            line.tell(seconds=time.perf_counter() - begin, steps=steps * passes)
+        else:
+            return
+        begin = time.perf_counter()
+
+    training.fit(method, params, models, digits, p, on_epoch)
+
+
+def serve_peak() -> None:
+    """Billions of float32 operations a second in a big matrix product, by each kind of kernels that is exact."""
+    line = Line()
+    torch.set_num_threads(1)
+    a, b = (torch.randn(SIDE, SIDE, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
+    exact = a[:64].double() @ b.double()
+    line.tell(version=torch.__version__)
+    while True:
+        speeds = {}
+        for kernels in KERNELS:
+            torch.backends.mkldnn.matmul.fp32_precision = kernels
+            begin = time.perf_counter()
+            product = a @ b
+            seconds = time.perf_counter() - begin
+            # on some processors these kernels round their inputs to bfloat16: that is no float32 peak
+            if (product[:64] - exact).abs().max() < 1e-5 * exact.abs().max():
+                speeds[kernels] = 2 * SIDE**3 / seconds / 1e9
+        line.tell(gflops=speeds)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Train ours, a repeat for each line of standard input.")
+    parser.add_argument("name", choices=[*OURS, "peak"])
+    name = parser.parse_args().name
+    sys.exit(serve_peak() if name == "peak" else serve(OURS[name]))

@@ -1,0 +1,134 @@
+"""The recorded benchmark: what a training step costs, beside other libraries, and how cost grows."""
+
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+from pandas.io.formats.style import Styler
+
+from complexity_control import results
+
+MISSING = Markdown("**Not recorded here.** `make bench` times all of this page, and records it in `book/results`.")
+COLUMNS = {
+    "label": "",
+    "version": "version",
+    "ms": "ms a step",
+    "range": "min–max",
+    "ratio": "times ours",
+    "peak_share": "share of peak",
+    "matmuls_layer_1": "products, layer 1",
+    "estimator": "noise",
+}
+WHOLE = {
+    "label": "",
+    "version": "version",
+    "ms": "ms a step",
+    "range": "min–max",
+    "ratio": "times ours",
+    "startup_seconds": "start, s",
+    "minutes": "all of (a), minutes",
+}
+
+
+class Recorded(NamedTuple):
+    """What `make bench` has measured; empty where it hasn't."""
+
+    bench: pd.DataFrame  # name, label, version, kind, ms, ms_min, ms_max, ratio, ..., a row for each competitor
+    about: dict[str, Any]  # processor, cores, threads, versions, gflops, ...
+    growth: pd.DataFrame  # axis, label, value, ms, memory_before_mb, memory_mb
+
+    def __bool__(self) -> bool:
+        return len(self.bench) > 0 and len(self.growth) > 0
+
+
+def recorded() -> Recorded:
+    """The files in book/results: whatever the profile, because a look doesn't time."""
+    folder = results.folder("paper")
+    files = [folder / name for name in ("bench.csv", "bench.json", "scaling.csv")]
+    if not all(file.is_file() for file in files):
+        return Recorded(pd.DataFrame(), {}, pd.DataFrame())
+    bench, about, growth = files
+    return Recorded(pd.read_csv(bench), json.loads(about.read_text()), pd.read_csv(growth))
+
+
+def exponent(points: pd.DataFrame, quantity: str) -> float:
+    """The slope of a line through logarithms: cost ~ value to this power, over all points."""
+    return float(np.polyfit(np.log(points["value"]), np.log(points[quantity]), 1)[0])
+
+
+def machine(record: Recorded) -> Markdown:
+    """Where, how and with which versions was measured."""
+    if not record:
+        return MISSING
+    about = record.about
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    speeds = " and ".join(f"{speed:.0f}" for speed in about["gflops"].values())
+    left_out = "".join(f" Left out: {name} ({reason})." for name, reason in about["left_out"].items())
+    return Markdown(
+        f"Measured on {about['processor']}, {about['cores']} cores, {about['threads']} thread for each; "
+        f"{versions}. Each is a process of its own that stays alive while the others take their turns, "
+        f"{about['repeats']} repeats of {about['steps_a_repeat']} steps each; given is the median. In the same turns a "
+        f"large float32 matrix product ran at {speeds} GFLOP/s of a core, by torch's default kernels and by those that "
+        f'`fp32_precision = "bf16"` chooses: the larger is the peak.{left_out}'
+    )
+
+
+def verdict(record: Recorded) -> Markdown:
+    """How ours stands among the others, in a sentence or two."""
+    if not record:
+        return Markdown("")
+    rows = record.bench.set_index("name")
+    if not {"ours", "plain"} <= set(rows.index):
+        return Markdown("")
+    ours, plain = rows.loc["ours"], rows.loc["plain"]
+    peers = rows[(rows["kind"] == "step") & ~rows.index.str.startswith("ours")]
+    best = peers.loc[peers["ms"].idxmin()]
+    bfloat16 = ""
+    if "ours-bfloat16" in rows.index:
+        bfloat16 = f" With matrix products of bfloat16 inputs it takes {rows['ms']['ours-bfloat16']:.2f} ms."
+    return Markdown(
+        f"A step of ours takes {ours['ms']:.2f} ms, {ours['peak_share']:.0%} of the peak's speed. "
+        f"Autograd with fused Adam takes {plain['ms'] / ours['ms']:.1f} times as long, the fastest of the others, "
+        f"{best['label']} {best['version']}, {best['ms'] / ours['ms']:.2f} times.{bfloat16}"
+    )
+
+
+def table(record: Recorded, kind: str) -> Styler | None:
+    """The competitors of a kind, fastest first.
+
+    Args: kind, step, linear (a linear hypernetwork's step) or whole (end to end).
+    """
+    if not record:
+        return None
+    rows = record.bench[record.bench["kind"] == kind].sort_values("ms")
+    spread = [f"{low:.2f}–{high:.2f}" for low, high in zip(rows["ms_min"], rows["ms_max"], strict=True)]
+    seconds = rows["startup_seconds"] + rows["ms"] / 1e3 * record.about["steps_of_a"]
+    rows = rows.assign(range=spread, minutes=seconds / 60)
+    names = WHOLE if kind == "whole" else COLUMNS
+    formats = {"ms a step": "{:.2f}", "times ours": "{:.2f}", "share of peak": "{:.0%}", "start, s": "{:.0f}"}
+    shown = rows[list(names)].rename(columns=names)
+    return shown.style.format(formats | {"all of (a), minutes": "{:.1f}"}, subset=None).hide(axis="index")
+
+
+def exponents(record: Recorded) -> Styler | None:
+    """For each quantity that grows: range, price of a step at both ends, and the fitted exponents."""
+    if not record:
+        return None
+    rows = []
+    for label, points in record.growth.groupby("label", sort=False):
+        low, high = points.loc[points["value"].idxmin()], points.loc[points["value"].idxmax()]
+        rows.append(
+            {
+                "what grows": label,
+                "from": low["value"],
+                "to": high["value"],
+                "ms a model-step": f"{low['ms']:.2f} → {high['ms']:.2f}",
+                "exponent": exponent(points, "ms"),
+                "peak memory, MB": f"{low['memory_mb']:.0f} → {high['memory_mb']:.0f}",
+                "exponent of memory": exponent(points, "memory_mb"),
+            }
+        )
+    formats = {"from": "{:,}", "to": "{:,}", "exponent": "{:.2f}", "exponent of memory": "{:.2f}"}
+    return pd.DataFrame(rows).style.format(formats).hide(axis="index")

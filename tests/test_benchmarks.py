@@ -1,0 +1,99 @@
+"""The benchmarks run and count; what they time is no test."""
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from complexity_control import figures, results, speed
+from complexity_control.data import ROOT
+from complexity_control.speed import Recorded
+
+
+def benchmark(script: str, *words: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *words]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a quick benchmark of few competitors, and of the shortest trainings, records."""
+    out = tmp_path_factory.mktemp("out")
+    names = ["ours-uncompiled", "plain", *(["jax", "torchbnn"] if (ROOT / ".venv-bench" / "ready").is_file() else [])]
+    chosen = [word for name in names for word in ("--only", name)]
+    for done in (
+        benchmark("speed.py", "--quick", "--out", str(out), *chosen),
+        benchmark("growth.py", "--quick", "--out", str(out), "--only", "width"),
+    ):
+        assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_ours_and_the_peers_count_the_same_products(out):
+    """Local reparameterisation multiplies twice forward and twice for the gradient; 81.8 MFLOP with layer 2's six."""
+    bench = pd.read_csv(out / "bench.csv").set_index("name")
+    local = bench[bench["estimator"] == "local reparameterisation"]
+    assert {"ours-uncompiled", "plain"} <= set(local.index)
+    assert set(local["matmuls_layer_1"]) == {4}
+    assert set(local["mflop"]) == {(4 * 2 * 128 * 784 * 100 + 6 * 2 * 128 * 100 * 10) / 1e6}
+    assert set(bench.drop(index=local.index)["matmuls_layer_1"]) <= {2}
+
+
+def test_shares_of_the_peak_follow_from_products_and_time(out):
+    bench, about = pd.read_csv(out / "bench.csv"), json.loads((out / "bench.json").read_text())
+    speeds = bench["mflop"] / bench["ms"]
+    assert list(bench["peak_share"]) == pytest.approx(list(speeds / max(about["gflops"].values())), rel=1e-2)
+    assert (bench["ms_min"] <= bench["ms"]).all()
+    assert (bench["ms"] <= bench["ms_max"]).all()
+    assert about["steps_of_a"] == 469 * 25 * 20
+
+
+def test_growth_has_time_and_memory_of_each_point(out):
+    growth = pd.read_csv(out / "scaling.csv")
+    assert list(growth["value"]) == [50, 100]
+    assert (growth["ms"] > 0).all()
+    assert (growth["memory_mb"] >= growth["memory_before_mb"]).all()
+
+
+@pytest.mark.parametrize("script", ["speed.py", "growth.py"])
+def test_a_look_never_overwrites_the_books_record(script):
+    done = benchmark(script, "--quick")
+    assert done.returncode == 2
+    assert "give --out FOLDER" in done.stderr
+
+
+def test_a_peer_that_isnt_installed_is_left_out_with_the_reason(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    race = import_module("speed")
+    monkeypatch.setitem(race.PEERS, "gone", race.PEERS["jax"]._replace(environment=".venv-of-nobody"))
+    _, heard, failed = race.race(["gone"], repeats=1)
+    assert heard == {"gone": []}
+    assert failed == {"gone": "not installed; `make bench` does it"}
+
+
+def test_an_exponent_is_the_power_that_made_the_points():
+    points = pd.DataFrame({"value": [1, 10, 100], "ms": [3.0, 3 * 10**0.5, 30.0]})
+    assert speed.exponent(points, "ms") == pytest.approx(0.5)
+
+
+def test_the_page_without_a_record_says_how_to_make_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    record = speed.recorded()
+    assert "make bench" in str(speed.machine(record).data)
+    assert speed.table(record, "step") is None
+    for figure in (figures.steps(record), figures.growth(record)):
+        assert "make bench" in figure.texts[-1].get_text()
+
+
+def test_the_verdict_compares_with_autograd_and_with_the_fastest_peer():
+    rows = [("ours", "ours", 1.0), ("plain", "by hand", 3.0), ("fast", "fast", 1.5), ("ours-bfloat16", "ours", 0.5)]
+    bench = pd.DataFrame(rows, columns=["name", "label", "ms"]).assign(kind="step", version="1.2", peak_share=0.4)
+    sentence = speed.verdict(Recorded(bench, {}, bench)).data
+    assert "1.00 ms, 40% of the peak" in sentence
+    assert "Adam takes 3.0 times as long" in sentence
+    assert "fast 1.2, 1.50 times" in sentence
+    assert "bfloat16 inputs it takes 0.50 ms" in sentence
