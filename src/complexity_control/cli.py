@@ -103,8 +103,9 @@ def _complete_method(context: click.Context, parameter: click.Parameter, incompl
 
 
 def _complete_name(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    method = context.params.get("method")
-    listed = [p.name for p in chapters.parameters(method)] if method in chapters.names() else list(_every_parameter())
+    # click has parsed nothing yet when --set stands before the cursor
+    typed = [word for word in os.environ.get("COMP_WORDS", "").split() if word in chapters.names()]
+    listed = [p.name for p in chapters.parameters(typed[0])] if typed else list(_every_parameter())
     return [f"{name}=" for name in listed if name.startswith(incomplete)]
 
 

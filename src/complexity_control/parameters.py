@@ -177,7 +177,7 @@ def resolved(values: Mapping[str, Any]) -> Parameters:
     try:
         return KINDS[chapter[0]].model_validate(defaults(chapter) | dict(values) | {"force": False}, context=RECORDED)
     except ValidationError as error:
-        raise ParameterError("; ".join(fault(e) for e in error.errors())) from None
+        raise ParameterError("; ".join(told(error))) from None
 
 
 def names(chapter: str) -> list[str]:
@@ -198,7 +198,7 @@ def check(chapter: str, given: Mapping[str, Any]) -> Parameters:
     try:
         p = KINDS[chapter[0]](chapter=chapter, **{k: v for k, v in values.items() if k in allowed})
     except ValidationError as error:
-        faults += [fault(e) for e in error.errors()]
+        faults += told(error)
     if faults:
         raise ParameterError("; ".join(faults))
     return p
@@ -221,8 +221,17 @@ def _unknown(name: str, allowed: list[str]) -> str:
     return f"unknown parameter {name!r}: {hint}"
 
 
-def fault(error: Any) -> str:
-    """What pydantic says of a value, with its name and what was given."""
+def told(error: ValidationError) -> list[str]:
+    """What pydantic says of each value, with its name and what was given."""
+    faults = error.errors()
+    # a list with a wrong item is also said to be too short
+    inner = [
+        e for e in faults if not any(other["loc"][: len(e["loc"])] == e["loc"] != other["loc"] for other in faults)
+    ]
+    return [_fault(e) for e in inner]
+
+
+def _fault(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"])
     if error["type"] == "missing":
         return f"parameter {place!r} is missing"

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import papermill
 import torch
 
 from complexity_control import chapters, experiment, runs, training
@@ -103,8 +102,14 @@ def command(p: Parameters) -> str:
 
 def assignments(values: Mapping[str, Any]) -> list[str]:
     """Parameters as words of the command line."""
-    words = [f"{n}={v if isinstance(v, str) else json.dumps(v, separators=(',', ':'))}" for n, v in values.items()]
+    words = [f"{n}={_word(value)}" for n, value in values.items()]
     return ["--set", *words] if words else []
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_word, value))  # brackets would have to be quoted
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def said(values: Mapping[str, Any]) -> str:
@@ -127,6 +132,10 @@ def given(chapter: str, changed: Mapping[str, Any], origin: str | None) -> dict[
             taken.pop("start", None)  # follows from the others
         values |= {n: value for n, value in taken.items() if n in values}
     return values | dict(changed)
+
+
+def _beside(values: Mapping[str, Any], *shown: str) -> dict[str, Any]:
+    return {n: value for n, value in values.items() if n not in shown}
 
 
 def matches(run: Run, wanted: Mapping[str, str]) -> bool:
@@ -154,7 +163,7 @@ def table(listed: Sequence[Run]) -> pd.DataFrame:
                 "method": run.parameters.method,
                 "dataset": run.parameters.dataset,
                 "profile": run.parameters.profile,
-                "changes": said(changes(run.parameters)),
+                "changes": said(_beside(changes(run.parameters), "dataset", "profile")),
                 "book": is_books(run),
                 "accuracy": means.max(),
                 "lam": means.idxmax(),
@@ -174,7 +183,7 @@ def record(run: Run) -> dict[str, Any]:
         "current": run.current,
         "changes": changes(run.parameters),
         "command": command(run.parameters),
-        "metrics": {f"{lam:g}": row for lam, row in json.loads(metrics.to_json(orient="index")).items()},
+        "metrics": {f"{float(lam):g}": row for lam, row in json.loads(metrics.to_json(orient="index")).items()},
     }
 
 
@@ -220,11 +229,12 @@ def environment(run: Run) -> dict[str, Any]:
 
 
 def _results(one: Run, other: Run) -> pd.DataFrame:
-    parts = []
+    parts: list[pd.DataFrame] = []
     for run in (one, other):
         rows = run.metrics.drop(columns=["method"]).melt(["lam", "seed"], var_name="metric")
-        parts.append(rows.groupby(["metric", "lam"], sort=False)["value"].agg(["mean", "std"]))
-    both = parts[0].join(parts[1], how="outer", lsuffix=" 0", rsuffix=" 1")
+        spreads = rows.groupby(["metric", "lam"])["value"].agg(["mean", "std"])
+        parts.append(spreads.add_suffix(f" {len(parts)}"))
+    both = parts[0].join(parts[1], how="outer")
     unequal = both[(both["mean 0"] != both["mean 1"]) | (both["std 0"].fillna(0) != both["std 1"].fillna(0))]
     shown = {run.id: [_spread(m, s) for m, s in zip(unequal[f"mean {k}"], unequal[f"std {k}"], strict=True)]
              for k, run in enumerate((one, other))}  # fmt: skip
@@ -256,12 +266,13 @@ def estimate(p: Parameters, digits: Digits) -> Estimate | None:
     trained = training.start(experiment.method_of(p), [model], digits, p)
     each = training.updates(sum(t[0].numel() for t in trained.values()), len(digits.train_labels), p)
     size = models * each * _per_update(p)
-    past = [run for run in every()[0] if _kind(run.parameters) == _kind(p) and run.receipt["seconds"] > 0]
+    past = [run for run in every()[0] if _kind(run.parameters) == _kind(p)]
     past = [run for run in past if run.receipt["processor"] == runs.processor(p.device)] or past
     if not past:
         return None
     sizes = np.array([_updates(run) * _per_update(run.parameters) for run in past])
-    rates = np.array([run.receipt["seconds"] * run.receipt["cores"] for run in past]) / sizes
+    # a receipt's seconds have one decimal
+    rates = np.array([max(run.receipt["seconds"], 0.1) * run.receipt["cores"] for run in past]) / sizes
     # a short run's start-up is in a short run's receipt, so the near ones count most
     rate = float(np.average(rates, weights=(0.1 + abs(np.log(sizes / size))) ** -2))
     cores = min(torch.get_num_threads(), models) if p.device == "cpu" else 1
@@ -330,6 +341,8 @@ def remove(given: str, force: bool = False) -> str:
 
 def execute(run: Run, notebook: Path) -> None:
     """Write the run's chapter, executed with its parameters: the run is found, so it takes seconds."""
+    import papermill  # half a second that no other command needs
+
     values = run.parameters.model_dump(mode="json", exclude={"chapter", "force"})
     chapter = ROOT / "chapters" / f"{run.parameters.chapter}.ipynb"
     papermill.execute_notebook(chapter, notebook, values, progress_bar=False)

@@ -136,7 +136,7 @@ def _entries(text: str) -> list[tuple[str, Entry]]:
         try:
             entries.append((f"entry {k}", Entry.model_validate(raw)))
         except ValidationError as error:
-            faults += [f"entry {k}, {parameters.fault(e)}" for e in error.errors()]
+            faults += [f"entry {k}, {fault}" for fault in parameters.told(error)]
     if faults:
         raise SweepError("\n  ".join(["no run of it was begun", *faults[:TOLD]]))
     if (size := sum(entry.size for _, entry in entries)) > MOST:
@@ -167,7 +167,7 @@ def _add(jobs: Plan, p: Parameters) -> str:
 
 def foretold(jobs: Plan) -> str:
     """What each run would take, and all together."""
-    lines, seconds, unknown = [], 0.0, 0
+    lines, seconds, missing, unknown = [], 0.0, 0, 0
     for job in jobs.values():
         p, found = job.parameters, None
         digits = data.load(p.dataset, p.device, p.cap.train, p.cap.test)
@@ -178,11 +178,13 @@ def foretold(jobs: Plan) -> str:
             pass
         expected = None if found else registry.estimate(p, digits)
         seconds += expected.seconds if expected else 0
+        missing += not found
         unknown += not found and not expected
-        price = "on record" if found else f"about {registry.duration(expected.seconds)}" if expected else "unknown"
+        price = "on record" if found else f"about {registry.duration(expected.seconds)}" if expected else "?"
         lines.append(f"{price:<14}{job.command}")
-    total = f"about {registry.duration(seconds)} one after the other" if seconds else "nothing"
-    return "\n".join([*lines, f"{len(jobs)} runs, to take {total}" + (f"; {unknown} unknown" if unknown else "")])
+    took = f", to take about {registry.duration(seconds)} one after the other" if seconds else ""
+    new = f"{unknown} of a kind that has no run on record yet" if unknown else ""
+    return "\n".join([*lines, f"{len(jobs)} runs, {missing} to be made{took}" + (f"; {new}" if new else "")])
 
 
 def perform(
@@ -234,8 +236,8 @@ def _snakemake(command: list[str], folder: Path, names: list[str]) -> None:
         try:
             while process.poll() is None:
                 time.sleep(0.3)
-                bar.update(sum(_stamp(folder, name).is_file() for name in names) - bar.n)
-            bar.update(sum(_stamp(folder, name).is_file() for name in names) - bar.n)
+                _count(bar, folder, names)
+            _count(bar, folder, names)
         except BaseException:
             for signum in (signal.SIGINT, signal.SIGKILL):
                 with contextlib.suppress(ProcessLookupError):
@@ -243,6 +245,11 @@ def _snakemake(command: list[str], folder: Path, names: list[str]) -> None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(PATIENCE)
             raise
+
+
+def _count(bar: tqdm, folder: Path, names: list[str]) -> None:
+    if more := sum(_stamp(folder, name).is_file() for name in names) - bar.n:
+        bar.update(more)
 
 
 def _stamp(folder: Path, job: str) -> Path:
