@@ -1,8 +1,10 @@
 """The runs of a sweep, a job each; `ccbook sweep` writes the plan and calls Snakemake."""
 
 import json
+import sys
 from pathlib import Path
 
+PYTHON = sys.executable  # a cluster's job needs no PATH
 PLAN = json.loads(Path(config["plan"]).read_text())
 
 
@@ -24,7 +26,7 @@ rule run:
     log:
         "log/{job}.txt",
     params:
-        command=lambda wildcards: PLAN["jobs"][wildcards.job]["command"],
+        arguments=lambda wildcards: PLAN["jobs"][wildcards.job]["arguments"],
     threads: PLAN["cores"]
     shell:
-        "{params.command} --receipt {output} > {log} 2>&1"
+        "{PYTHON} -m complexity_control.cli {params.arguments} --receipt {output} > {log} 2>&1"

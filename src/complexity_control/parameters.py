@@ -120,6 +120,8 @@ class Parameters(BaseModel):
     @field_validator("dataset")
     @classmethod
     def _known_dataset(cls, value: str, info: ValidationInfo) -> str:
+        if not value.isprintable():
+            raise ValueError("a name or folder has no line breaks and no control characters")
         return value if info.context == RECORDED else data.known(value)
 
     @field_validator("device")

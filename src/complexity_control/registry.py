@@ -102,13 +102,14 @@ def command(p: Parameters) -> str:
 
 def assignments(values: Mapping[str, Any]) -> list[str]:
     """Parameters as words of the command line."""
-    words = [f"{n}={_word(value)}" for n, value in values.items()]
+    words = [f"{n}={word(value)}" for n, value in values.items()]
     return ["--set", *words] if words else []
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
+    """A value as it is typed."""
     if isinstance(value, list):
-        return ",".join(map(_word, value))  # brackets would have to be quoted
+        return ",".join(map(word, value))  # brackets would have to be quoted
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -205,8 +205,11 @@ def perform(
             for stale in (_stamp(folder, name), _log(folder, name)):
                 stale.unlink(missing_ok=True)
     cores = cores or (max(1, (os.cpu_count() or 1) // at_once) if executor == "local" else 1)
-    commands = {name: {"command": job.command, "needs": [job.needs] if job.needs else []} for name, job in jobs.items()}
-    content = json.dumps({"cores": cores, "jobs": commands}, indent=2)
+    planned = {
+        name: {"arguments": job.command.removeprefix("ccbook "), "needs": [job.needs] if job.needs else []}
+        for name, job in jobs.items()
+    }
+    content = json.dumps({"cores": cores, "jobs": planned}, indent=2)
     written = folder / f"plan-{_short(content)}.json"  # one each: a sweep may be edited while it runs
     folder.mkdir(parents=True, exist_ok=True)
     written.write_text(content)
@@ -223,7 +226,6 @@ def perform(
 
 def _snakemake(command: list[str], folder: Path, names: list[str]) -> None:
     ours = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "CCBOOK_RUNS": str(runs.home().absolute()),
         "CCBOOK_DATA": str(Path(os.environ.get("CCBOOK_DATA", data.ROOT / "data")).absolute()),
     }
