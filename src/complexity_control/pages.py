@@ -169,7 +169,7 @@ def metrics(run: Run, book: Run | None) -> str:
         rows.append([f"{lam:g}", *cells])
     # a mean and its deviation stay on one line
     titles = [f'<span style="white-space: normal">{tables.TITLES[name]}</span>' for name in SHOWN]
-    return f'<div style="white-space: nowrap">\n{_table(["λ", *titles], rows)}\n</div>'
+    return f'<div style="white-space: nowrap; font-size: 0.85em">\n{_table(["λ", *titles], rows)}\n</div>'
 
 
 def _spread(quantity: str, row: "pd.Series[float]") -> str:

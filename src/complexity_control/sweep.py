@@ -23,6 +23,7 @@ from complexity_control import chapters, data, parameters, registry, runs
 from complexity_control.parameters import ParameterError, Parameters
 
 MOST = 10_000  # runs of one file; more is a slip of the finger
+LONGEST = 1_000_000  # characters of a file
 TOLD = 10  # faults of a file, the first ones
 PATIENCE = 20  # seconds for Snakemake to end its jobs
 
@@ -125,6 +126,8 @@ def plan(text: str) -> Plan:
 
 
 def _entries(text: str) -> list[tuple[str, Entry]]:
+    if len(text) > LONGEST:
+        raise SweepError(f"it has {len(text):,} characters; at most {LONGEST:,} are read")
     try:
         content = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError) as error:
