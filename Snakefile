@@ -11,7 +11,9 @@ BOOK = Path("book") if PROFILE == "paper" else Path("book") / PROFILE  # a look 
 DATA = Path(os.environ.get("CCBOOK_DATA", "data")) / "MNIST"
 CHAPTERS = [reported.CHAPTERS[method] for method in "aecbdf"]  # the longest first
 STARTS = {reported.CHAPTERS[tuned]: [reported.CHAPTERS[start]] for tuned, start in reported.STARTS.items()}
-PAGES = ["chapters/index.md", "chapters/references.bib"]
+PAGES = ["chapters/index.md", "chapters/rerun.md", "chapters/references.bib"]
+RUNS = Path(os.environ.get("CCBOOK_RUNS", "book/runs"))
+RUNS.mkdir(parents=True, exist_ok=True)  # a folder's time is that of the last run put into it or taken away
 PACKAGE = sorted(str(path) for path in Path("src/complexity_control").glob("*.*"))
 FILES = {  # what a page writes for the book to keep
     "results": ["table1.csv", "table2.csv", "table3.csv", "figure1.csv", "figure1.svg", "scoreboard.md"],
@@ -35,6 +37,7 @@ rule site:
         pages=PAGES,
         notebooks=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=["derivation", *CHAPTERS, *FILES, "speed"]),
         results=[f"{BOOK}/results/{file}" for files in FILES.values() for file in files],
+        reruns=[f"{BOOK}/notebooks/reruns.ipynb", f"{BOOK}/reruns"],
         config="_config.yml",
         toc="_toc.yml",
     output:
@@ -46,8 +49,9 @@ rule site:
         ccbook check --profile {PROFILE} --device {DEVICE} > {BOOK}/check.txt
         rm -rf {BOOK}/source {BOOK}/build
         mkdir -p {BOOK}/source
-        cp {input.pages} {input.notebooks} {input.toc} {BOOK}/source
+        cp {input.pages} {input.notebooks} {BOOK}/notebooks/reruns.ipynb {input.toc} {BOOK}/source
         cp -r {BOOK}/results {BOOK}/source/results
+        cp -r {BOOK}/reruns {BOOK}/source/runs
         sed 's/announcement: ""/announcement: "{params.banner}"/' {input.config} > {BOOK}/source/_config.yml
         jupyter-book build {BOOK}/source --path-output {BOOK}/build --warningiserror --nitpick --keep-going --quiet
         rm -rf {BOOK}/html
@@ -121,3 +125,17 @@ for name, files in FILES.items():
         retries: 1
         shell:
             EXECUTE
+
+
+rule reruns:
+    input:
+        notebook="chapters/reruns.ipynb",
+        package=PACKAGE,
+        chapters=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=[*CHAPTERS, "audit"]),
+        runs=RUNS,
+    output:
+        directory(f"{BOOK}/reruns"),
+        page=f"{BOOK}/notebooks/reruns.ipynb",
+    retries: 1
+    shell:
+        EXECUTE

@@ -27,9 +27,17 @@ mpl.rcParams |= {
 
 
 def palette(lambdas: Iterable[float]) -> dict[float, tuple[float, ...]]:
-    """Colour of each lambda, the same on every page: the paper's range 0.1 ... 100 on viridis' darker part."""
-    place = {lam: np.clip((np.log10(lam) + 1) / 3, 0, 1) * 0.78 for lam in lambdas}
-    return {lam: mpl.colormaps["viridis"](x) for lam, x in place.items()}
+    """Colour of each lambda, the same on every page: the paper's range 0.1 ... 100 on viridis' darker part.
+
+    Four decades below it are on plasma's middle, and two above it on viridis' lighter end, for the reruns.
+    """
+    decades = {lam: np.log10(lam) for lam in lambdas}
+    below = {lam: 0.6 - np.clip((-1 - x) / 4, 0, 1) * 0.4 for lam, x in decades.items() if x < -1}
+    place = {lam: np.clip((x + 1) / 3 * 0.78, 0, 0.95) for lam, x in decades.items()}
+    return {
+        lam: mpl.colormaps["plasma"](below[lam]) if lam in below else mpl.colormaps["viridis"](x)
+        for lam, x in place.items()
+    }
 
 
 def pruning(curves: pd.DataFrame, ax: Axes) -> Axes:
@@ -53,9 +61,15 @@ def pruning(curves: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def pruning_figure(run: Run) -> Figure:
-    """The run's panel of Figure 1."""
+def pruning_figure(run: Run, behind: Run | None = None) -> Figure:
+    """The run's panel of Figure 1; another run's curves in grey behind it."""
     figure, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
+    if behind:
+        for lam, curve in behind.curves.groupby("lam"):
+            mean = curve.groupby("pruned_percent")["accuracy"].mean()
+            ax.plot(mean, color="0.75", linewidth=3, zorder=0)
+            ax.annotate(f"{lam:g}", (mean.index[-1], mean.iloc[-1]), (6, 0), textcoords="offset points", color="0.45",
+                        va="center", fontsize="small")  # fmt: skip
     pruning(run.curves, ax).set_title(_title(run))
     plt.close(figure)  # shown once, as the cell's value
     return figure

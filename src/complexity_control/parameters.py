@@ -1,16 +1,25 @@
 """The parameters of a chapter: named, typed and checked in one place, whoever gives them."""
 
-import ast
 import difflib
+import itertools
 import json
+import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
-import papermill
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from complexity_control import data
+from complexity_control import chapters, data
 
 
 class Cap(NamedTuple):
@@ -39,8 +48,8 @@ def _as_list(value: object) -> object:
     """A list as papermill may hand it over: as it is, as text, or as its only element."""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
-        except json.JSONDecodeError:
+            value = json.loads(value if value.startswith("[") else f"[{value}]")
+        except (ValueError, RecursionError):
             raise ValueError("Input should be a list such as [0.1, 1]") from None
     return value if isinstance(value, list | tuple) else [value]
 
@@ -54,6 +63,9 @@ def _distinct(values: tuple) -> tuple:
 Number = BeforeValidator(_no_bool)
 Int = Annotated[int, Number]
 Float = Annotated[float, Number]
+# upper bounds are what float32 and a large machine hold; only a slip of the finger passes them
+Positive = Annotated[Float, Field(gt=0, le=1e30)]
+WEIGHTS = 100_000_000  # between hidden layers; each takes some 32 bytes in training
 
 
 class Parameters(BaseModel):
@@ -63,18 +75,18 @@ class Parameters(BaseModel):
 
     chapter: str
     dataset: str
-    lambdas: tuple[Annotated[Float, Field(gt=0)], ...] = Field(min_length=1)
-    seeds: tuple[Annotated[Int, Field(ge=0)], ...] = Field(min_length=1)
-    epochs: Int = Field(ge=1)
-    batch_size: Int = Field(ge=1)
-    learning_rate: Float = Field(gt=0)
+    lambdas: tuple[Positive, ...] = Field(min_length=1, max_length=1_000)
+    seeds: tuple[Annotated[Int, Field(ge=0, lt=2**63)], ...] = Field(min_length=1, max_length=1_000)
+    epochs: Int = Field(ge=1, le=1_000_000)
+    batch_size: Int = Field(ge=1, le=10_000_000)
+    learning_rate: Positive
     optimizer: Literal["adam", "sgd"]
     momentum: Float = Field(ge=0, lt=1)
-    clip: Float = Field(ge=0)
+    clip: Float = Field(ge=0, le=1e30)
     precision: Literal["float32", "bfloat16"]
-    prior_std: Float = Field(gt=0)
+    prior_std: Positive
     init_log_std: Float = Field(ge=-20, le=5)
-    hidden: tuple[Annotated[Int, Field(ge=1)], ...] = Field(min_length=1)
+    hidden: tuple[Annotated[Int, Field(ge=1, le=1_000_000)], ...] = Field(min_length=1, max_length=100)
     device: str
     profile: Literal["paper", "quick"]
     force: bool
@@ -98,15 +110,25 @@ class Parameters(BaseModel):
     def _sets(cls, value: tuple) -> tuple:
         return _distinct(value)
 
+    @field_validator("hidden")
+    @classmethod
+    def _fits(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        weights = sum(a * b for a, b in itertools.pairwise(value))
+        if weights > WEIGHTS:
+            raise ValueError(f"these layers have {weights:,} weights between them; at most {WEIGHTS:,} are allowed")
+        return value
+
     @field_validator("dataset")
     @classmethod
-    def _known_dataset(cls, value: str) -> str:
-        return data.known(value)
+    def _known_dataset(cls, value: str, info: ValidationInfo) -> str:
+        if not value.isprintable():
+            raise ValueError("a name or folder has no line breaks and no control characters")
+        return value if info.context == RECORDED else data.known(value)
 
     @field_validator("device")
     @classmethod
-    def _present_device(cls, value: str) -> str:
-        if value == "cuda" and not torch.cuda.is_available():
+    def _present_device(cls, value: str, info: ValidationInfo) -> str:
+        if value == "cuda" and info.context != RECORDED and not torch.cuda.is_available():
             raise ValueError("no CUDA device is found here; use cpu")
         if value not in ("cpu", "cuda"):
             raise ValueError("Input should be cpu or cuda")
@@ -124,7 +146,7 @@ class Hypernetwork(Parameters):
     """Parameters of (c) and (e)."""
 
     feed: Literal["scaled", "log", "raw"]
-    samples: Int = Field(ge=1)
+    samples: Int = Field(ge=1, le=1_000)
 
 
 class FineTuning(Parameters):
@@ -143,9 +165,22 @@ KINDS: dict[str, type[Parameters]] = {
 }
 
 
+RECORDED = {"recorded": True}
+
+
 def resolved(values: Mapping[str, Any]) -> Parameters:
-    """Parameters as a receipt holds them."""
-    return KINDS[values["chapter"][0]](**values, force=False)
+    """Parameters as a receipt holds them; a run made elsewhere may name a dataset or a device that isn't here.
+
+    A parameter that the chapter has got since then has its default.
+    Raises: ValueError.
+    """
+    chapter = values["chapter"]
+    if chapter not in chapters.names():
+        raise ParameterError(f"there is no chapter {chapter!r}")
+    try:
+        return KINDS[chapter[0]].model_validate(defaults(chapter) | dict(values) | {"force": False}, context=RECORDED)
+    except ValidationError as error:
+        raise ParameterError("; ".join(told(error))) from None
 
 
 def names(chapter: str) -> list[str]:
@@ -166,7 +201,7 @@ def check(chapter: str, given: Mapping[str, Any]) -> Parameters:
     try:
         p = KINDS[chapter[0]](chapter=chapter, **{k: v for k, v in values.items() if k in allowed})
     except ValidationError as error:
-        faults += [_fault(e) for e in error.errors()]
+        faults += told(error)
     if faults:
         raise ParameterError("; ".join(faults))
     return p
@@ -174,8 +209,7 @@ def check(chapter: str, given: Mapping[str, Any]) -> Parameters:
 
 def defaults(chapter: str) -> dict[str, Any]:
     """The values in a chapter's parameters cell, the only place where they are written."""
-    cells = papermill.inspect_notebook(str(data.ROOT / "chapters" / f"{chapter}.ipynb"))
-    return {name: ast.literal_eval(cell["default"]) for name, cell in cells.items()}
+    return {parameter.name: parameter.default for parameter in chapters.parameters(chapter)}
 
 
 def _plain(name: str, value: object) -> bool:
@@ -190,8 +224,19 @@ def _unknown(name: str, allowed: list[str]) -> str:
     return f"unknown parameter {name!r}: {hint}"
 
 
+def told(error: ValidationError) -> list[str]:
+    """What pydantic says of each value, with its name and what was given."""
+    faults = error.errors()
+    # a list with a wrong item is also said to be too short
+    inner = [
+        e for e in faults if not any(other["loc"][: len(e["loc"])] == e["loc"] != other["loc"] for other in faults)
+    ]
+    return [_fault(e) for e in inner]
+
+
 def _fault(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"])
     if error["type"] == "missing":
         return f"parameter {place!r} is missing"
-    return f"parameter {place} = {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
+    # what was given may be of any length, or hold itself
+    return f"parameter {place} = {reprlib.repr(error['input'])}: {error['msg'].removeprefix('Value error, ')}"

@@ -1,20 +1,26 @@
 """Runs on record: a folder each, whole or not there, with a receipt that says how it was made."""
 
+import contextlib
 import datetime
+import errno
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
+import reprlib
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from complexity_control import reported
@@ -50,6 +56,11 @@ class Run(NamedTuple):
         return resolved(self.receipt["parameters"])
 
     @property
+    def current(self) -> bool:
+        """Whether the code as it stands would find this run, and not make another."""
+        return self.id == _name(self.parameters, self.receipt["data"]["sha256"])
+
+    @property
     def curves(self) -> pd.DataFrame:
         """Rows of method, lam, seed, pruned_percent, accuracy."""
         return pd.read_csv(self.folder / "curves.csv")
@@ -83,16 +94,22 @@ def resolve(chapter: str, given: Mapping[str, Any]) -> tuple[Parameters, Digits,
     return p.model_copy(update={"start": begin.id}), digits, begin
 
 
+def needed(p: Parameters) -> Parameters | None:
+    """Parameters of the run that a fine-tuning starts from, unless it names one, or isn't a fine-tuning."""
+    source = reported.CHAPTERS.get(reported.STARTS.get(p.method, ""), "")
+    if not isinstance(p, FineTuning) or p.start != source:
+        return None
+    return check(source, defaults(source) | {name: value for name, value in p if name in SHARED})
+
+
 def _start(p: FineTuning, digits: Digits) -> Run:
     source = reported.CHAPTERS[reported.STARTS[p.method]]
-    folder = home() / p.start
-    if p.start == source:
-        given = defaults(source) | {name: value for name, value in p if name in SHARED}
-        folder = path(check(source, given), digits)
+    begins = needed(p)
+    folder = path(begins, digits) if begins else home() / p.start
     if Path(p.start).name != p.start or not (folder / "receipt.json").is_file():
         raise RunError(
-            f"parameter start = {p.start!r}: no such run is on record with these settings. Execute chapter {source} "
-            f"with the same {', '.join(SHARED)}, or name one of its runs"
+            f"parameter start = {reprlib.repr(p.start)}: no such run is on record with these settings. Execute chapter "
+            f"{source} with the same {', '.join(SHARED)}, or name one of its runs"
         )
     begin = read(folder)
     if begin.parameters.chapter != source:
@@ -119,17 +136,25 @@ def key(p: Parameters, digits: Digits) -> str:
 
     The dataset's name is left out: the same digits under another path are the same data.
     """
+    return _key(p, digits.checksum)
+
+
+def _key(p: Parameters, checksum: str) -> str:
     values = p.model_dump(mode="json", exclude={"force", "dataset"})
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for name in SOURCES:
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
-    digest.update(digits.checksum.encode())
+    digest.update(checksum.encode())
     return digest.hexdigest()
 
 
 def path(p: Parameters, digits: Digits) -> Path:
     """The folder of the run with these parameters: its id begins with the chapter and ends with the key."""
-    return home() / f"{p.chapter}-{key(p, digits)[:12]}"
+    return home() / _name(p, digits.checksum)
+
+
+def _name(p: Parameters, checksum: str) -> str:
+    return f"{p.chapter}-{_key(p, checksum)[:12]}"
 
 
 def find(folder: Path) -> Run | None:
@@ -137,25 +162,39 @@ def find(folder: Path) -> Run | None:
 
     Raises: RunError if it is there but isn't what its receipt says.
     """
+    _restore(folder)
     return read(folder) if (folder / "receipt.json").is_file() else None
 
 
-def read(folder: Path) -> Run:
-    """A recorded run, each artefact checked against the receipt.
+def read(folder: Path, pattern: str = "*") -> Run:
+    """A recorded run, checked against its receipt, and the receipt against its seal.
 
+    Args: pattern, of the artefacts to check; a list of many runs leaves out the large ones.
     Raises: RunError.
     """
     try:
         receipt = json.loads((folder / "receipt.json").read_text())
         expected = receipt["artefacts"] | {name: receipt["artefacts"][name] for name in ARTEFACTS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        resolved(receipt["parameters"])
+        name = receipt["run"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(
             f"{folder / 'receipt.json'} can't be read ({type(error).__name__}: {error}). {_remedy(folder)}"
         ) from error
+    if receipt.get("seal", _seal(receipt)) != _seal(receipt):  # those of earlier versions have none
+        raise RunError(f"{folder / 'receipt.json'} was changed after the run. {_remedy(folder)}")
+    if name != folder.name:
+        raise RunError(f"{folder} holds the run {name}. Give the folder this name, or delete it")
     for name, sha256 in expected.items():
-        if not (folder / name).is_file() or _sha256(folder / name) != sha256:
+        if fnmatch(name, pattern) and (not (folder / name).is_file() or _sha256(folder / name) != sha256):
             raise RunError(f"{folder / name} is missing, or isn't the file of its receipt. {_remedy(folder)}")
     return Run(folder, receipt)
+
+
+def _seal(receipt: Mapping[str, Any]) -> str:
+    """sha256 of all that a receipt says: a number changed by hand shows."""
+    said = {name: value for name, value in receipt.items() if name != "seal"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def of_profile(profile: str, device: str = "cpu") -> dict[str, Run]:
@@ -180,8 +219,15 @@ def of_profile(profile: str, device: str = "cpu") -> dict[str, Run]:
 
 def recorded() -> Iterator[Run]:
     """All runs on record, in the order of their names."""
-    for receipt in sorted(home().glob("[!.]*/receipt.json")):
-        yield read(receipt.parent)
+    for folder in folders():
+        yield read(folder)
+
+
+def folders() -> list[Path]:
+    """The folders of all runs, damaged ones too, in the order of their names."""
+    for aside in home().glob(".replaced-*"):
+        _restore(home() / aside.name.removeprefix(".replaced-").rpartition("-")[0])
+    return sorted(receipt.parent for receipt in home().glob("[!.]*/receipt.json"))
 
 
 def store(
@@ -220,19 +266,64 @@ def store(
             "seconds": round(seconds, 1),
             "artefacts": {file.name: _sha256(file) for file in sorted(partial.iterdir())},
         }
+        receipt["seal"] = _seal(receipt)
         (partial / "receipt.json").write_text(json.dumps(receipt, indent=2) + "\n")
         partial.chmod(0o755)
-        if p.force and folder.exists():
-            folder.rename(partial / "replaced")
-        try:
-            partial.rename(folder)
-        except OSError:
-            if not (folder / "receipt.json").is_file():
-                raise
-        shutil.rmtree(folder / "replaced", ignore_errors=True)
+        _put(partial, folder, p.force)
+    except SafetensorError as error:  # a full disk, as this library says it
+        raise OSError(str(error)) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return read(folder)
+
+
+def _put(partial: Path, folder: Path, replace: bool) -> None:
+    """Give a whole folder its name; whoever is there keeps it, unless it is to be replaced or has no receipt."""
+    aside = folder.with_name(f".replaced-{folder.name}-{partial.name.removeprefix('.partial-')}")
+    while True:
+        try:
+            partial.rename(folder)
+            break
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+        if not replace and (folder / "receipt.json").is_file():
+            return
+        with contextlib.suppress(FileNotFoundError):  # another that replaces it was faster
+            folder.rename(aside)
+    if aside.is_dir() and (aside / "receipt.json").is_file():
+        shutil.rmtree(aside)
+
+
+def _restore(folder: Path) -> None:
+    """Bring back a run that was set aside for another by a process that was killed before the other stood there."""
+    for aside in [] if folder.exists() else sorted(home().glob(f".replaced-{folder.name}-*")):
+        with contextlib.suppress(OSError):  # the other stands there now, or the record can't be written
+            aside.rename(folder)
+
+
+def check_place(p: Parameters, digits: Digits) -> None:
+    """Before hours of training: can a run be recorded at all, and is there room for it?
+
+    Raises: RunError.
+    """
+    layers = [digits.train_images.shape[1], *p.hidden, digits.classes]
+    weights = sum((a + 1) * b for a, b in itertools.pairwise(layers))
+    needed = 8 * weights * len(p.lambdas) * len(p.seeds) + 100_000  # means and log deviations in float32; the tables
+    try:
+        home().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=home()):
+            free = shutil.disk_usage(home()).free
+    except OSError as error:
+        raise RunError(
+            f"{home()} can't be written ({error.strerror}), so no run can be recorded. Change that, or set CCBOOK_RUNS "
+            "to another folder"
+        ) from error
+    if free < needed:
+        raise RunError(
+            f"{home()} has {free / 1e6:,.1f} MB free, and this run takes {needed / 1e6:,.1f} MB. Make room, or "
+            "set CCBOOK_RUNS to another folder"
+        )
 
 
 def provenance(device: str) -> dict[str, Any]:
@@ -241,9 +332,18 @@ def provenance(device: str) -> dict[str, Any]:
     return {
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(changes)},
+        "code": _code(),
         "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in PACKAGES},
-        "processor": torch.cuda.get_device_name() if device == "cuda" else _processor(),
+        "processor": processor(device),
     }
+
+
+def _code() -> str:
+    """What tells the sources of a run's numbers apart from earlier and later ones."""
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _git(*arguments: str) -> str | None:
@@ -254,7 +354,10 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _processor() -> str:
+def processor(device: str) -> str:
+    """The name of what a training on this device runs on."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]

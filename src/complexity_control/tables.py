@@ -68,14 +68,15 @@ def table(run: Run) -> pd.DataFrame:
     """Mean ± standard deviation over seeds of every metric, a row for each lambda."""
     grouped = run.metrics.groupby("lam")
     columns = {
-        title: [_spread(name, mean, sd) for mean, sd in zip(grouped[name].mean(), grouped[name].std(), strict=True)]
+        title: [spread(name, mean, sd) for mean, sd in zip(grouped[name].mean(), grouped[name].std(), strict=True)]
         for name, title in COLUMNS.items()
         if run.metrics[name].any()
     }
     return pd.DataFrame(columns, index=pd.Index([f"{lam:g}" for lam in grouped.groups], name="λ"))
 
 
-def _spread(quantity: str, mean: float, sd: float = np.nan) -> str:
+def spread(quantity: str, mean: float, sd: float = np.nan) -> str:
+    """A mean with its standard deviation, with the digits that its quantity deserves."""
     if np.isnan(mean):
         return "–"
     digits = {"accuracy": 3, "accuracy_curve_mean": 3, "stability": 2}.get(quantity, 0)
@@ -170,11 +171,11 @@ def compared(cells: pd.DataFrame, table: int, quantity: str) -> Styler:
     for cell in rows.to_dict("records"):
         method = f"({cell['method']}) {reported.METHODS[cell['method']]}"
         lam = "all λ" if np.isnan(cell["lam"]) else f"λ = {cell['lam']:g}"
-        ours = f"{_spread(quantity, cell['mean'], cell['sd'])} {SIGNS[cell['verdict']]}"
+        ours = f"{spread(quantity, cell['mean'], cell['sd'])} {SIGNS[cell['verdict']]}"
         if cell["seeds"] == 0:
             ours = "not there yet"
         text.setdefault(lam, {})[method] = (
-            f'<span id="{anchor(cell)}">{ours}</span><br><small>paper {_spread(quantity, cell["paper"])}</small>'
+            f'<span id="{anchor(cell)}">{ours}</span><br><small>paper {spread(quantity, cell["paper"])}</small>'
         )
         colour.setdefault(lam, {})[method] = BACKGROUNDS[cell["verdict"]]
     # one line each for ours and for the paper's, whatever the width of the page

@@ -1,0 +1,290 @@
+"""A grid of runs in a file, and Snakemake to make them: here, or on a cluster."""
+
+import contextlib
+import hashlib
+import importlib.util
+import itertools
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from tqdm import tqdm
+
+from complexity_control import chapters, data, parameters, registry, runs
+from complexity_control.parameters import ParameterError, Parameters
+
+MOST = 10_000  # runs of one file; more is a slip of the finger
+LONGEST = 1_000_000  # characters of a file
+TOLD = 10  # faults of a file, the first ones
+PATIENCE = 20  # seconds for Snakemake to end its jobs
+
+
+class SweepError(ValueError):
+    """A sweep that can't be run; the message says what is wrong where, and what is allowed."""
+
+
+class Entry(BaseModel):
+    """A grid: each method on each dataset with each combination of `product` and each set of `list`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    methods: list[str] = Field(min_length=1)
+    datasets: list[str] | None = Field(default=None, min_length=1)
+    fixed: dict[str, Any] = Field(default={}, alias="set")
+    combined: dict[str, list[Any]] = Field(default={}, alias="product")
+    together: list[dict[str, Any]] = Field(default=[{}], alias="list", min_length=1)
+
+    @property
+    def size(self) -> int:
+        lengths = [len(values) for values in self.combined.values()]
+        return len(self.methods) * len(self.datasets or [""]) * math.prod(lengths) * len(self.together)
+
+    def combinations(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Method and parameters of each run.
+
+        Raises: SweepError if a parameter stands in two places.
+        """
+        datasets = [{"dataset": name} for name in self.datasets] if self.datasets is not None else [{}]
+        combined = [
+            dict(zip(self.combined, values, strict=True)) for values in itertools.product(*self.combined.values())
+        ]
+        for method, *parts in itertools.product(self.methods, [self.fixed], datasets, combined, self.together):
+            names = [name for part in parts for name in part]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise SweepError(f"parameter {', '.join(twice)} stands in two of datasets, set, product and list")
+            yield method, {name: value for part in parts for name, value in part.items()}
+
+
+class Job(NamedTuple):
+    """A run to be made."""
+
+    parameters: Parameters
+    needs: str | None  # the job of the run that a fine-tuning starts from
+
+    @property
+    def command(self) -> str:
+        return registry.command(self.parameters)
+
+
+Plan = dict[str, Job]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key may come twice: the second would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value]
+        if len(set(map(str, keys))) < len(keys):
+            raise yaml.constructor.ConstructorError(None, None, "a key comes twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read(file: Path) -> Plan:
+    """The runs of a file.
+
+    Raises: SweepError, naming the file and every fault.
+    """
+    try:
+        return plan(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise SweepError(f"{file} is no text in UTF-8 ({error.reason})") from error
+    except SweepError as error:
+        raise SweepError(f"{file}: {error}") from error
+
+
+def plan(text: str) -> Plan:
+    """The runs of a sweep, each once, by names that follow from their parameters.
+
+    The run that a fine-tuning starts from is added where the sweep doesn't have it.
+    Raises: SweepError, naming every fault.
+    """
+    jobs: Plan = {}
+    faults: dict[str, None] = {}  # in order, each once
+    for place, entry in _entries(text):
+        try:
+            for method, given in entry.combinations():
+                try:
+                    _add(jobs, _checked(method, given))
+                except (ParameterError, SweepError) as error:
+                    faults[f"{place}, {method}: {error}"] = None
+        except SweepError as error:
+            faults[f"{place}: {error}"] = None
+    if faults:
+        more = [f"and {len(faults) - TOLD} more"] if len(faults) > TOLD else []
+        raise SweepError("\n  ".join(["no run of it was begun", *list(faults)[:TOLD], *more]))
+    return jobs
+
+
+def _entries(text: str) -> list[tuple[str, Entry]]:
+    if len(text) > LONGEST:
+        raise SweepError(f"it has {len(text):,} characters; at most {LONGEST:,} are read")
+    try:
+        content = yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError) as error:
+        raise SweepError(f"this is no YAML: {' '.join(str(error).split())}") from error
+    if not content or not isinstance(content, list | dict):
+        raise SweepError("there must be an entry with `methods`, or a list of such entries")
+    entries, faults = [], []
+    for k, raw in enumerate(content if isinstance(content, list) else [content], start=1):
+        try:
+            entries.append((f"entry {k}", Entry.model_validate(raw)))
+        except ValidationError as error:
+            faults += [f"entry {k}, {fault}" for fault in parameters.told(error)]
+    if faults:
+        raise SweepError("\n  ".join(["no run of it was begun", *faults[:TOLD]]))
+    if (size := sum(entry.size for _, entry in entries)) > MOST:
+        raise SweepError(f"these are {size:,} runs; at most {MOST:,} may stand in one file")
+    return entries
+
+
+def _checked(method: str, given: dict[str, Any]) -> Parameters:
+    try:
+        chapter = chapters.named(method)
+    except ValueError as error:
+        raise SweepError(str(error)) from error
+    if "force" in given:
+        raise SweepError("parameter force has no place in a sweep, which repeats nothing; `ccbook run` takes it")
+    p = parameters.check(chapter, parameters.defaults(chapter) | given)
+    if p.dataset not in data.NAMED:  # a job may run in another folder
+        p = p.model_copy(update={"dataset": str(Path(p.dataset).expanduser().absolute())})
+    return p
+
+
+def _add(jobs: Plan, p: Parameters) -> str:
+    begins = runs.needed(p)
+    needs = _add(jobs, begins) if begins else None
+    name = f"{p.chapter}-{hashlib.sha256(p.model_dump_json().encode()).hexdigest()[:12]}"
+    jobs.setdefault(name, Job(p, needs))
+    return name
+
+
+def foretold(jobs: Plan) -> str:
+    """What each run would take, and all together."""
+    lines, seconds, missing, unknown = [], 0.0, 0, 0
+    for job in jobs.values():
+        p, found = job.parameters, None
+        digits = data.load(p.dataset, p.device, p.cap.train, p.cap.test)
+        try:
+            resolved = runs.resolve(p.chapter, p.model_dump(exclude={"chapter"}))[0]
+            found = runs.find(runs.path(resolved, digits))
+        except runs.RunError:  # what it starts from isn't on record yet
+            pass
+        expected = None if found else registry.estimate(p, digits)
+        seconds += expected.seconds if expected else 0
+        missing += not found
+        unknown += not found and not expected
+        price = "on record" if found else f"about {registry.duration(expected.seconds)}" if expected else "?"
+        lines.append(f"{price:<14}{job.command}")
+    took = f", to take about {registry.duration(seconds)} one after the other" if seconds else ""
+    new = f"{unknown} of a kind that has no run on record yet" if unknown else ""
+    return "\n".join([*lines, f"{len(jobs)} runs, {missing} to be made{took}" + (f"; {new}" if new else "")])
+
+
+def perform(
+    file: Path, jobs: Plan, at_once: int, cores: int | None, executor: str, profile: Path | None
+) -> dict[str, str]:
+    """Make the runs that aren't on record, through Snakemake.
+
+    Args: at_once, runs at a time; cores for each, by default an equal share of this machine's, or 1 elsewhere;
+        executor and profile, Snakemake's.
+    Returns: why they failed, by the names of those that did. Raises: SweepError if Snakemake couldn't begin.
+    """
+    plugin = f"snakemake_executor_plugin_{executor.replace('-', '_')}"
+    if executor != "local" and importlib.util.find_spec(plugin) is None:
+        raise SweepError(f"no executor {executor!r} is installed: pip install {plugin.replace('_', '-')}")
+    folder = runs.home().absolute().parent / "sweeps" / f"{file.stem}-{_short(str(file.resolve()))}"
+    for name in jobs:
+        if not _is_done(folder, name):
+            for stale in (_stamp(folder, name), _log(folder, name)):
+                stale.unlink(missing_ok=True)
+    cores = cores or (max(1, (os.cpu_count() or 1) // at_once) if executor == "local" else 1)
+    planned = {
+        name: {"arguments": job.command.removeprefix("ccbook "), "needs": [job.needs] if job.needs else []}
+        for name, job in jobs.items()
+    }
+    content = json.dumps({"cores": cores, "jobs": planned}, indent=2)
+    written = folder / f"plan-{_short(content)}.json"  # one each: a sweep may be edited while it runs
+    folder.mkdir(parents=True, exist_ok=True)
+    written.write_text(content)
+    where = (
+        ["--cores", str(at_once * cores)] if executor == "local" else ["--executor", executor, "--jobs", str(at_once)]
+    )
+    where += ["--profile", str(profile.absolute())] if profile else []
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(data.ROOT / "sweep.smk"), "--directory"]
+    command += [str(folder), "--config", f"plan={written.name}", "--keep-going", "--nolock", "--rerun-incomplete"]
+    command += ["--rerun-triggers", "input", *where]
+    _snakemake(command, folder, list(jobs))
+    return {name: _reason(folder, jobs, name) for name in jobs if not _stamp(folder, name).is_file()}
+
+
+def _snakemake(command: list[str], folder: Path, names: list[str]) -> None:
+    ours = {
+        "CCBOOK_RUNS": str(runs.home().absolute()),
+        "CCBOOK_DATA": str(Path(os.environ.get("CCBOOK_DATA", data.ROOT / "data")).absolute()),
+    }
+    with (
+        (folder / "snakemake.txt").open("w") as log,
+        # a session of its own: Ctrl-C reaches this process, which passes it on once and waits
+        subprocess.Popen(command, env=os.environ | ours, stdout=log, stderr=log, start_new_session=True) as process,
+        tqdm(total=len(names), unit="run", desc="sweep") as bar,
+    ):
+        try:
+            while process.poll() is None:
+                time.sleep(0.3)
+                _count(bar, folder, names)
+            _count(bar, folder, names)
+        except BaseException:
+            for signum in (signal.SIGINT, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signum)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE)
+            raise
+
+
+def _count(bar: tqdm, folder: Path, names: list[str]) -> None:
+    if more := sum(_stamp(folder, name).is_file() for name in names) - bar.n:
+        bar.update(more)
+
+
+def _stamp(folder: Path, job: str) -> Path:
+    return folder / "done" / f"{job}.json"
+
+
+def _log(folder: Path, job: str) -> Path:
+    return folder / "log" / f"{job}.txt"
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _is_done(folder: Path, job: str) -> bool:
+    """Whether the run of a job is still on record, and the one that the code as it stands would make."""
+    try:
+        return runs.read(runs.home() / json.loads(_stamp(folder, job).read_text())["run"], "*.csv").current
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _reason(folder: Path, jobs: Plan, name: str) -> str:
+    """Why a job has no run: the error that it ended with, or why it wasn't begun."""
+    needs = jobs[name].needs
+    if needs and not _stamp(folder, needs).is_file():
+        return "not begun, because the run that it starts from failed"
+    log = _log(folder, name)
+    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+    if lines:
+        begin = max((k for k, line in enumerate(lines) if line.startswith("Error: ")), default=len(lines) - 1)
+        return " ".join(lines[begin:]).removeprefix("Error: ")
+    return f"not begun; {folder / 'snakemake.txt'} says why"

@@ -1,0 +1,246 @@
+"""Whatever is given is used as it should be, or refused with a reason; and it harms no page."""
+
+import json
+import math
+import pickle
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from bs4 import BeautifulSoup
+from click.testing import CliRunner
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from complexity_control import experiment, pages, parameters, registry, runs, sweep
+from complexity_control.cli import main
+from complexity_control.parameters import ParameterError
+from complexity_control.runs import RunError
+from complexity_control.sweep import SweepError
+
+NAMES = [*parameters.names("a_direct"), *parameters.names("c_low_rank"), *parameters.names("d_low_rank_fine_tuned")]
+CHAPTERS = st.sampled_from(["a_direct", "c_low_rank", "d_low_rank_fine_tuned"])
+names = (
+    st.sampled_from(NAMES) | st.text(max_size=12) | st.sampled_from(["lamdas", "epoch", "__class__", "chapter", "cap"])
+)
+odd = st.sampled_from(
+    ["", " ", "nan", "inf", "-1", "1e999", "0x10", "1_000", "[", "[]", "[[]]", "[1,", "null", "true", "٣", "½", "\x00",
+     "9" * 5000, "[" * 5000, "../../etc", "~", "/", "MNIST ", "<b>", "`id`", "$(id)", "{}", "%s", "cuda:0", "\ud800"]
+)  # fmt: skip
+plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | odd
+values = st.recursive(
+    plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=2)
+)
+MANY = settings(max_examples=2_000, suppress_health_check=list(HealthCheck))
+MORE = settings(max_examples=800, suppress_health_check=list(HealthCheck))
+SOME = settings(max_examples=300, suppress_health_check=list(HealthCheck))
+LIMIT = 2  # seconds of work; how long a busy machine takes for it is not ours to say
+
+
+@given(chapter=CHAPTERS, changes=st.dictionaries(names, values, max_size=3))
+@MANY
+def test_parameters_are_valid_or_refused_by_name(chapter, changes):
+    began = time.process_time()
+    try:
+        p = parameters.check(chapter, parameters.defaults(chapter) | changes)
+    except ParameterError as error:
+        said = str(error)
+        assert any(f"parameter {name}" in said or f"parameter {name!r}" in said for name in changes)
+        assert len(said) < 1_000 * len(changes)
+    else:
+        assert all(math.isfinite(x) and x > 0 for x in (*p.lambdas, p.prior_std, p.learning_rate, p.epochs, *p.hidden))
+        assert parameters.resolved(json.loads(p.model_dump_json(exclude={"force"}))) == p.model_copy(
+            update={"force": False}
+        )
+    assert time.process_time() - began < LIMIT
+
+
+@given(
+    words=st.lists(
+        st.builds("{}={}".format, names, odd | st.integers() | st.floats()) | st.text(max_size=8), max_size=4
+    )
+)
+@SOME
+def test_the_front_door_ends_with_0_or_2_and_no_traceback(words, folder, record):
+    assume(not any(word.startswith("-") for word in words))
+    small = ["hidden=4", "lambdas=1", "seeds=0"]
+    given_names = [word.partition("=")[0] for word in words]
+    known = [word for word in small if word.partition("=")[0] not in given_names]
+    dataset = [] if "dataset" in given_names else [f"dataset={folder}"]
+    began = time.process_time()
+    result = CliRunner().invoke(main, ["run", "a", "--dry-run", *dataset, *known, *words])
+    assert result.exit_code in (0, 2), (result.output, result.exception)
+    assert "Traceback" not in result.output
+    assert not record.exists()
+    assert time.process_time() - began < LIMIT
+
+
+entries = st.fixed_dictionaries(
+    {"methods": st.lists(st.sampled_from(["a", "d", "f_linear_fine_tuned", "z", ""]), max_size=2) | values},
+    optional={
+        "datasets": st.lists(st.sampled_from(["MNIST", "KMNIST", "nowhere"]), max_size=2) | values,
+        "set": st.dictionaries(names, values, max_size=2) | values,
+        "product": st.dictionaries(names, st.lists(values, max_size=3), max_size=2) | values,
+        "list": st.lists(st.dictionaries(names, values, max_size=2), max_size=2) | values,
+        "else": values,
+    },
+)
+
+
+def planned_or_refused(text: str) -> None:
+    began = time.process_time()
+    try:
+        jobs = sweep.plan(text)
+    except SweepError:
+        pass
+    else:
+        for job in jobs.values():
+            assert (
+                parameters.check(job.parameters.chapter, job.parameters.model_dump(exclude={"chapter"}))
+                == job.parameters
+            )
+    assert time.process_time() - began < LIMIT
+
+
+@given(content=st.lists(entries, max_size=3) | entries | values)
+@MORE
+def test_a_sweep_file_is_planned_or_refused(content):
+    try:
+        text = yaml.safe_dump(content, allow_unicode=True)
+    except UnicodeError:
+        assume(False)
+    planned_or_refused(text)
+
+
+@given(text=st.text() | st.text("{}[]:,-&*!|>'\"#%@`? \n\tabmethods0123456789.e"))
+@MANY
+def test_any_text_is_a_sweep_or_refused(text):
+    planned_or_refused(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "&a [*a]",
+        "methods: &a [*a]",
+        "{methods: [a], set: &a {lambdas: *a}}",
+        "a: &a [1,1]\n" + "\n".join(f"a{k}: &a{k} [*a{k - 1 if k else ''}, *a{k - 1 if k else ''}]" for k in range(60)),
+        "{methods: [a], product: {" + ",".join(f"p{k}: [1,2,3]" for k in range(500)) + "}}",
+        "[" * 100_000,
+        "methods: [a]\nset: {1: 2}",
+        "? [a]\n: b",
+        "2020-99-99",
+        "methods: [2020-01-01]",
+    ],
+    ids=range(10),
+)
+def test_a_sweep_file_made_to_exhaust_is_refused_in_time(text):
+    began = time.process_time()
+    with pytest.raises(SweepError):
+        sweep.plan(text)
+    assert time.process_time() - began < LIMIT
+
+
+@pytest.fixture
+def run(given, folder):
+    """A recorded run, one for all examples of a test."""
+    return experiment.perform("a_direct", given | {"dataset": str(folder), "hidden": [3], "lambdas": [1]})
+
+
+@given(data=st.data(), value=values)
+@MORE
+def test_a_receipt_with_another_value_is_refused(run, data, value):
+    file = run.folder / "receipt.json"
+    whole = file.read_text()
+    receipt = json.loads(whole)
+    place, key = receipt, data.draw(st.sampled_from([*receipt]))
+    if isinstance(receipt[key], dict) and data.draw(st.booleans()):
+        place, key = receipt[key], data.draw(st.sampled_from([*receipt[key]]))
+    assume(place[key] != value and key != "seal")
+    place[key] = value
+    try:
+        file.write_text(json.dumps(receipt))
+        with pytest.raises(RunError, match=r"receipt\.json (can't be read|was changed)|holds the run|isn't the file"):
+            runs.read(run.folder)
+    finally:
+        file.write_text(whole)
+
+
+@given(cut=st.floats(0, 1), noise=st.binary(max_size=4), name=st.sampled_from(["receipt.json", *runs.ARTEFACTS]))
+@SOME
+def test_a_file_cut_short_or_altered_is_named(run, cut, noise, name):
+    file = run.folder / name
+    whole = file.read_bytes()
+    altered = whole[: int(cut * (len(whole) - 2))] + noise
+    assume(altered != whole)
+    try:
+        file.write_bytes(altered)
+        with pytest.raises(RunError, match=name):
+            runs.read(run.folder)
+    finally:
+        file.write_bytes(whole)
+
+
+HOSTILE = [
+    "<script>alert(1)<", "\"><img src=x onerror=alert(1)>", "' onmouseover='alert(1)", "```", "{raw} html",
+    "$x$ **b** [a](b)",    "&lt;b&gt;", "</td></table><h1>", "-->", "{{ x }}", "| a | b |", "\u202e", "a  b",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_folders_name_lands_on_pages_as_text(name, folder, given, tmp_path, record):
+    place = tmp_path / name.replace("/", "∕")
+    if not place.name.isprintable():
+        with pytest.raises(ParameterError, match="no control characters"):
+            parameters.check("a_direct", given | {"dataset": str(place)})
+        return
+    folder.rename(place)
+    run = experiment.perform("a_direct", given | {"dataset": str(place), "hidden": [2], "lambdas": [1], "epochs": 1})
+    listed = BeautifulSoup(pages.listed([run]).data, "html.parser")
+    assert len(listed.find_all("script")) == 1
+    assert not listed.find_all(["img", "h1"])
+    assert not [tag for tag in listed.find_all(True) if any(attribute.startswith("on") for attribute in tag.attrs)]
+    assert " ".join(place.name.split()) in " ".join(listed.get_text().split())
+    page = pages.page(run, None)
+    tables, _, command = page.partition("## Again")
+    assert "<img" not in page.replace(registry.command(run.parameters), "")
+    assert "<script" not in page.replace(registry.command(run.parameters), "")
+    assert BeautifulSoup(tables, "html.parser").find("table")
+    fence = command.split()[0].removesuffix("bash")
+    assert set(fence) == {"`"}
+    assert command.count(fence) == 2
+
+
+@given(text=st.text())
+@MANY
+def test_escaped_text_is_one_line_of_text_and_nothing_else(text):
+    soup = BeautifulSoup(f'<p title="{pages.escaped(text)}">{pages.escaped(text)}</p>', "html.parser")
+    assert [tag.name for tag in soup.find_all(True)] == ["p"]
+    assert list(soup.p.attrs) == ["title"] if soup.p else False
+    assert "\n" not in pages.escaped(text)
+
+
+def test_nothing_of_a_run_or_a_user_is_unpickled(folder, given, tmp_path, monkeypatch):
+    """Pickles stand where files are read; to open one is a failure."""
+
+    def opened(*_: object, **__: object) -> None:
+        pytest.fail("something was unpickled")
+
+    small = given | {"dataset": str(folder), "hidden": [2], "lambdas": [1], "epochs": 1}
+    run = experiment.perform("a_direct", small)
+    monkeypatch.setattr(pickle, "loads", opened)
+    monkeypatch.setattr(pickle, "load", opened)
+    monkeypatch.setattr(torch, "load", opened)
+    assert registry.find(run.id).posterior.mean["W1"].shape[0] == 1
+    assert pages.page(run, None)
+    torch.save({"mean.W1": torch.zeros(1)}, run.folder / "posterior.safetensors")
+    with pytest.raises(RunError, match=r"posterior\.safetensors"):
+        experiment.perform("a_direct", small)
+    (folder / "train-images-idx3-ubyte").write_bytes(pickle.dumps({}))
+    with pytest.raises(ValueError, match="no whole IDX file"):
+        experiment.perform("a_direct", small)
+    (tmp_path / "sweep.yaml").write_bytes(pickle.dumps({}))
+    with pytest.raises(SweepError):
+        sweep.read(Path(tmp_path / "sweep.yaml"))

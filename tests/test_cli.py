@@ -1,0 +1,268 @@
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import nbformat
+import pytest
+from click.testing import CliRunner, Result
+
+from complexity_control import chapters, parameters, registry, runs
+from complexity_control.cli import main
+
+Ccbook = Callable[..., Result]
+
+
+@pytest.fixture
+def ccbook() -> Ccbook:
+    return lambda *words: CliRunner().invoke(main, [str(word) for word in words])
+
+
+@pytest.fixture
+def small(folder) -> list[str]:
+    """Words that make a run of a second."""
+    return ["--set", f"dataset={folder}", "profile=quick", "hidden=6", "lambdas=10"]
+
+
+def ended(result: Result, status: int = 0) -> str:
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def test_run_makes_a_run_and_finds_it_again(ccbook, small, tmp_path):
+    said = ended(ccbook("run", "a", *small, "--receipt", tmp_path / "copy.json"))
+    (run,) = runs.recorded()
+    assert run.id in said
+    assert json.loads((tmp_path / "copy.json").read_text()) == run.receipt
+    assert "epoch" not in ended(ccbook("run", "a_direct", *small))
+    assert list(runs.recorded()) == [run]
+
+
+def test_run_writes_the_executed_chapter_if_asked(ccbook, small, tmp_path):
+    ended(ccbook("run", "a", *small, "--notebook", tmp_path / "a.ipynb"))
+    (run,) = runs.recorded()
+    notebook = nbformat.read(tmp_path / "a.ipynb", as_version=4)
+    assert run.id in str(notebook)
+    assert "image/svg+xml" in str(notebook)
+
+
+def test_run_from_another_run_takes_its_parameters(ccbook, small):
+    ended(ccbook("run", "a", *small, "prior_std=0.5"))
+    (first,) = runs.recorded()
+    ended(ccbook("run", "a", "--from", first.id[:14], "--set", "epochs=1"))
+    second = next(run for run in runs.recorded() if run != first)
+    assert registry.diff(first, second).parameters.index.tolist() == ["epochs"]
+    assert "prior_std" in ended(ccbook("run", "c", "--from", first.id, "--dry-run"))
+
+
+def test_a_fine_tuning_from_a_recorded_one_follows_its_own_start(ccbook, small):
+    for method in ("c", "d"):
+        ended(ccbook("run", method, *small))
+    tuned = registry.find("d_")
+    assert "start" not in registry.changes(tuned.parameters)
+    assert "on record   since" in ended(ccbook("run", "d", "--from", tuned.id, "--dry-run"))
+
+
+def test_dry_run_says_what_would_be_and_makes_nothing(ccbook, small, record):
+    said = ended(ccbook("run", "a", *small, "--dry-run"))
+    assert "on record   no" in said
+    assert "unknown: no run of this kind" in said
+    assert not record.exists()
+    ended(ccbook("run", "a", *small))
+    assert "on record   since" in ended(ccbook("run", "a", *small, "--dry-run"))
+    said = ended(ccbook("run", "a", *small, "prior_std=2", "--dry-run"))
+    assert "from 1 past run" in said
+    assert "2.0   (the chapter has 0.1)" in said
+
+
+def test_an_estimate_grows_with_the_work(settings, digits, folder, ccbook, small):
+    ended(ccbook("run", "a", *small))
+    p = settings(profile="paper", dataset=str(folder), hidden=[6], seeds=[0], lambdas=[1], epochs=10)
+    once = registry.estimate(p, digits)
+    often = registry.estimate(p.model_copy(update={"epochs": 1000}), digits)
+    assert once is not None
+    assert often is not None
+    assert often.seconds == pytest.approx(100 * once.seconds, rel=1)
+
+
+def test_help_lists_every_parameter_as_the_chapters_say_it(ccbook):
+    said = " ".join(ended(ccbook("run", "--help")).split())
+    for chapter in chapters.names():
+        for parameter in chapters.parameters(chapter):
+            assert f"{parameter.name}: {parameter.type} = " in said
+            assert parameter.comment in said
+    assert "epochs: int = 25 passes over the training set (b: 1; d: 1; f: 1)" in said
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("run a_", ["a_direct"]),
+        ("run e_linear --set sa", ["samples="]),
+        ("run a_direct --set sa", []),
+        ("run a_direct hidden=5 le", ["learning_rate="]),
+        ("sh", ["show"]),
+        ("show a_direct-", ["a_direct-1"]),
+    ],
+)
+def test_the_shell_completes_without_loading_torch(line, expected, record):
+    (record / "a_direct-1").mkdir(parents=True)
+    (record / "a_direct-1" / "receipt.json").touch()
+    words = ["ccbook", *line.split()]
+    asked = {"_CCBOOK_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    code = "import sys; from complexity_control.cli import main\ntry: main(prog_name='ccbook')\n"
+    code += "finally: assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True)
+    assert [entry.partition(",")[2] for entry in done.stdout.split()] == expected, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["run", "a_dirct"], "no method 'a_dirct': did you mean 'a_direct'?"),
+        (["run", "z"], "There are a_direct"),
+        (["run", "a", "--set", "epoch=3"], "unknown parameter 'epoch': did you mean 'epochs'?"),
+        (["run", "a", "--set", "epochs"], "'epochs' is no name=value"),
+        (["run", "a", "--set", "epochs=1", "epochs=2"], "epochs is given twice"),
+        (
+            ["run", "a", "--set", "epochs=0", "lambdas=[0]"],
+            "lambdas.0 = 0: Input should be greater than 0; parameter ep",
+        ),
+        (["run", "a", "--from", "nothing"], "no run 'nothing' is on record"),
+        (["run", "d", "--set", "profile=quick", "start=../x"], "no such run is on record"),
+        (["runs", "epoch=3"], "did you mean 'epochs'?"),
+        (["show", "a"], "no run 'a' is on record"),
+        (["diff", "a", "b"], "no run 'a' is on record"),
+        (["rm", "a"], "no run 'a' is on record"),
+        (["sweep", "nowhere.yaml"], "'nowhere.yaml' does not exist"),
+    ],
+)
+def test_what_cant_be_used_is_refused_with_a_reason(words, reason, ccbook, record):
+    if words == ["runs", "epoch=3"]:
+        ended(ccbook("run", "a", "--set", "profile=quick", "hidden=2", "lambdas=1", "epochs=1"))
+    said = ended(ccbook(*words), 2)
+    assert reason in " ".join(said.split())
+
+
+def test_a_diverged_run_says_where_and_ends_with_1(ccbook, small, record):
+    said = ended(ccbook("run", "a", *small, "optimizer=sgd", "learning_rate=1e30", "clip=0"), 1)
+    assert "diverged in epoch 1 at lambda 10, seed 0" in said
+    assert not list(record.glob("*"))
+
+
+@pytest.fixture
+def two(ccbook, small) -> list[runs.Run]:
+    for prior_std in (0.1, 2):
+        ended(ccbook("run", "a", *small, f"prior_std={prior_std}"))
+    return sorted(runs.recorded(), key=lambda run: run.parameters.prior_std)  # not the order of their names
+
+
+def test_runs_lists_and_filters(ccbook, two, folder):
+    other = two[1]
+    assert [run.id in ended(ccbook("runs")) for run in two] == [True, True]
+    for words, expected in [
+        (["prior_std=2.0"], [other]),
+        (["--dataset", folder, "hidden=6"], two),
+        (["--dataset", "KMNIST"], []),
+        (["--method", "c"], []),
+        (["feed=log"], []),
+        (["lambdas=[10]"], two),
+    ]:
+        listed = [record["run"] for record in json.loads(ended(ccbook("runs", "--json", *words)))]
+        assert listed == sorted(run.id for run in expected)
+    lines = ended(ccbook("runs", "--csv")).splitlines()
+    assert len(lines) == 1 + 2
+    assert {"run", "prior_std", "lam", "accuracy"} <= set(lines[0].split(","))
+
+
+def test_show_says_how_to_repeat_a_run(ccbook, two):
+    one, other = two
+    said = ended(ccbook("show", other.id))
+    again = said.split("again: ccbook ")[1]
+    assert "on record   since" in ended(ccbook(*shlex.split(again), "--dry-run"))
+    assert "0.1" not in again
+    assert json.loads(ended(ccbook("show", "--json", one.id)))["run"] == one.id
+
+
+def test_diff_says_what_differs_and_by_how_much(ccbook, two):
+    one, other = two
+    said = ended(ccbook("diff", one.id, other.id))
+    difference = registry.diff(one, other)
+    assert difference.parameters.loc["prior_std"].tolist() == ["0.1", "2.0"]
+    kl = [run.metrics["kl"].mean() for run in two]
+    assert float(difference.results.loc[("kl", 10.0), "difference"]) == pytest.approx(kl[1] - kl[0], rel=1e-4)
+    assert "prior_std" in said
+    assert "results: the same" in ended(ccbook("diff", one.id, one.id))
+
+
+def test_the_spread_over_seeds_stands_beside_a_mean(ccbook, small):
+    ended(ccbook("run", "a", *small, "profile=paper", "epochs=1", "seeds=[0,1,2]"), 2)  # profile twice
+    words = [word for word in small if word != "profile=quick"]
+    ended(ccbook("run", "a", *words, "epochs=1", "seeds=[0,1,2]"))
+    ended(ccbook("run", "a", *words, "epochs=1", "seeds=[3]"))
+    many, single = sorted(runs.recorded(), key=lambda run: -len(run.metrics))
+    shown = registry.diff(many, single).results.loc[("kl", 10.0)]
+    assert f"± {many.metrics['kl'].std():.2g}" in shown[many.id]
+    assert "±" not in shown[single.id]
+
+
+def test_rm_takes_a_run_off_the_record_but_none_that_is_needed(ccbook, small, monkeypatch, tmp_path):
+    for method in ("c", "d"):
+        ended(ccbook("run", method, *small))
+    start, tuned = registry.find("c_"), registry.find("d_")
+    assert f"{tuned.id} starts from it" in ended(ccbook("rm", start.id), 2)
+    results = tmp_path / "book" / "results"
+    results.mkdir(parents=True)
+    (results / "table1.csv").write_text(f"table,run\n1,{tuned.id}\n")
+    monkeypatch.setattr(registry, "ROOT", tmp_path)
+    assert "table1.csv stands on it" in ended(ccbook("rm", tuned.id), 2)
+    assert len(list(runs.recorded())) == 2
+    ended(ccbook("rm", "--force", tuned.id))
+    ended(ccbook("rm", start.id))
+    assert list(runs.home().iterdir()) == []
+
+
+def test_the_books_run_is_the_one_that_changes_nothing(ccbook, monkeypatch, folder):
+    """With the chapter's own defaults made small, so that it takes a second."""
+    tiny = parameters.defaults("a_direct") | {"dataset": str(folder), "hidden": [4], "seeds": [0], "epochs": 1}
+    for module in (parameters, registry):
+        monkeypatch.setattr(module, "defaults", lambda _: tiny)
+    ended(ccbook("run", "a"))
+    (run,) = runs.recorded()
+    assert registry.is_books(run)
+    assert "it is the paper's own" in ended(ccbook("rm", run.id), 2)
+    ended(ccbook("run", "a", "--set", "epochs=2"))
+    assert [registry.is_books(run) for run in runs.recorded()].count(True) == 1
+
+
+def test_a_damaged_run_is_listed_and_can_be_removed(ccbook, two):
+    one, other = two
+    (one.folder / "receipt.json").write_text("{")
+    said = ended(ccbook("runs"))
+    assert f"damaged: {one.folder / 'receipt.json'} can't be read" in said
+    assert other.id in said
+    assert "can't be read" in ended(ccbook("show", one.id), 2)
+    ended(ccbook("rm", one.id))
+    assert "damaged:" not in ended(ccbook("runs"))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_with_130_and_a_word(folder, record, signum):
+    words = ["run", "a", "--set", f"dataset={folder}", "epochs=100000", "hidden=6", "seeds=0", "lambdas=1"]
+    command = [sys.executable, "-m", "complexity_control.cli", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr
+        while process.stderr.read(1) != "%":
+            pass  # until the bar stands there: training has begun
+        time.sleep(1)
+        process.send_signal(signum)
+        said = process.stderr.read()
+    assert process.returncode == 130, said
+    assert "stopped; what is on record stays" in said
+    assert "Traceback" not in said
+    assert not list(record.glob("*"))
