@@ -86,7 +86,8 @@ def _starts_as_usual(p: FineTuning) -> bool:
     """Whether a fine-tuning begins where its other parameters alone would have led it."""
     with contextlib.suppress(ValueError):  # the start is no longer on record, or its dataset isn't here
         begin = runs.read(runs.home() / p.start, "*.csv")
-        return begin.parameters == runs.needed(p.model_copy(update={"start": reported.CHAPTERS[reported.STARTS[p.method]]}))
+        usual = p.model_copy(update={"start": reported.CHAPTERS[reported.STARTS[p.method]]})
+        return begin.parameters == runs.needed(usual)
     return False
 
 
