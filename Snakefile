@@ -10,12 +10,15 @@ DATA = Path(os.environ.get("CCBOOK_DATA", "data")) / "MNIST"
 STARTS = {"d_low_rank_fine_tuned": "c_low_rank", "f_linear_fine_tuned": "e_linear"}  # fine-tuned: from
 CHAPTERS = ["a_direct", "b_direct_one_epoch", *STARTS.values(), *STARTS]
 PAGES = ["chapters/index.md", "chapters/references.bib"]
+STATIC = sorted(str(path) for path in Path("chapters/_static").iterdir())
+SCRIPTS = [f"{BOOK}/explorer/{name}.js" for name in ("digits", "linear", "low_rank")]  # what the explorer computes with
 PACKAGE = sorted(str(path) for path in Path("src/complexity_control").glob("*.*"))
 FILES = {  # what a page writes for the book to keep
     "results": ["table1.csv", "table2.csv", "table3.csv", "figure1.csv", "figure1.svg", "scoreboard.md"],
     "claims": ["claims.csv"],
     "cost": ["cost.csv"],
     "audit": ["audit.csv", "readings.csv"],
+    "explorer": ["surface.csv"],
 }
 
 # papermill writes beside the output and moves into place: a killed job leaves no half of a page. A kernel that loses a
@@ -32,6 +35,8 @@ rule site:
         pages=PAGES,
         notebooks=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=["derivation", *CHAPTERS, *FILES]),
         results=[f"{BOOK}/results/{file}" for files in FILES.values() for file in files],
+        static=STATIC,
+        scripts=SCRIPTS,
         config="_config.yml",
         toc="_toc.yml",
     output:
@@ -45,6 +50,8 @@ rule site:
         mkdir -p {BOOK}/source
         cp {input.pages} {input.notebooks} {input.toc} {BOOK}/source
         cp -r {BOOK}/results {BOOK}/source/results
+        cp -r chapters/_static {BOOK}/source/_static
+        cp -r {BOOK}/explorer {BOOK}/source/_static/explorer
         sed 's/announcement: ""/announcement: "{params.banner}"/' {input.config} > {BOOK}/source/_config.yml
         jupyter-book build {BOOK}/source --path-output {BOOK}/build --warningiserror --nitpick --keep-going --quiet
         rm -rf {BOOK}/html
@@ -96,7 +103,7 @@ for name, files in FILES.items():
             package=PACKAGE,
             chapters=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=CHAPTERS),
         output:
-            [f"{BOOK}/results/{file}" for file in files],
+            [f"{BOOK}/results/{file}" for file in files] + (SCRIPTS if name == "explorer" else []),
             page=f"{BOOK}/notebooks/{name}.ipynb",
         threads: workflow.cores
         retries: 1

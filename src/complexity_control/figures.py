@@ -140,3 +140,21 @@ def readings(read: pd.DataFrame) -> Figure:
     axes.flat[-1].legend(handles, labels, loc="center", title="method")
     plt.close(figure)
     return figure
+
+
+def surface(rows: pd.DataFrame) -> Figure:
+    """Accuracy over lambda and the percent of removed weights, with lines of equal accuracy; a panel each method."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
+    levels = np.linspace(0, 1, 11)
+    for (method, points), ax in zip(rows.groupby("method"), axes, strict=True):
+        grid = points.pivot_table(values="accuracy", index="pruned_percent", columns="lam")
+        place = (grid.columns, grid.index, grid.to_numpy())
+        filled = ax.contourf(*place, levels=levels, cmap="cividis")
+        # two colours, because no one colour is seen on both ends of the map
+        for part, colour in ((levels < 0.55, "white"), (levels > 0.55, "black")):
+            ax.clabel(ax.contour(*place, levels=levels[part], colors=colour, linewidths=0.7), fmt="%.1f", fontsize=8)
+        ax.set(xscale="log", xlabel="λ", title=f"({method}) {reported.METHODS[str(method)]}")
+    axes[0].set_ylabel("weights removed, %")
+    figure.colorbar(filled, ax=axes, label="test accuracy")
+    plt.close(figure)
+    return figure

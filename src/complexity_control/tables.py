@@ -248,3 +248,14 @@ def updates_apart(runs: Mapping[str, Run]) -> pd.DataFrame:
             "our trained parameters": f"{own / steps(digits, p):,.0f}",
         }
     return pd.DataFrame(rows).T.rename_axis("method")
+
+
+def surface(rows: pd.DataFrame) -> Styler:
+    """The explorer's accuracy surface: a row for each method and share of removed weights, a column for each lambda."""
+    names = rows["method"].map(lambda method: f"({method})")
+    shown = rows.assign(method=names).pivot_table(
+        values="accuracy", index=["method", "pruned_percent"], columns="lam"
+    )
+    shown.columns = pd.Index([f"λ = {lam:.3g}" for lam in shown.columns])
+    shown.index = shown.index.set_names(["method", "% removed"])
+    return shown.style.format("{:.3f}")
