@@ -19,6 +19,7 @@ FILES = {  # what a page writes for the book to keep
     "cost": ["cost.csv"],
     "audit": ["audit.csv", "readings.csv"],
     "explorer": ["surface.csv"],
+    "made": [],
 }
 
 # papermill writes beside the output and moves into place: a killed job leaves no half of a page. A kernel that loses a
@@ -53,6 +54,10 @@ rule site:
         cp -r chapters/_static {BOOK}/source/_static
         cp -r {BOOK}/explorer {BOOK}/source/_static/explorer
         sed 's/announcement: ""/announcement: "{params.banner}"/' {input.config} > {BOOK}/source/_config.yml
+        touch {BOOK}/source/pdf.md
+        jupyter-book build {BOOK}/source --path-output {BOOK}/build --builder singlehtml --warningiserror --nitpick --quiet
+        python -m complexity_control.browser pdf {BOOK}/build/_build/singlehtml/index.html {BOOK}/source/book.pdf
+        if [ -f {BOOK}/source/book.pdf ]; then echo 'The whole book is also {{download}}`one PDF <book.pdf>`.' > {BOOK}/source/pdf.md; fi
         jupyter-book build {BOOK}/source --path-output {BOOK}/build --warningiserror --nitpick --keep-going --quiet
         rm -rf {BOOK}/html
         mv {BOOK}/build/_build/html {BOOK}/html

@@ -33,7 +33,9 @@ def generated(run: Run, lambdas: list[float], seed: int = 0) -> Posterior:
     Raises: ValueError if the run is of no hypernetwork.
     """
     if not isinstance(run.parameters, Hypernetwork):
-        raise ValueError(f"run {run.id} is of method ({run.parameters.method}), which has no hypernetwork; name one of c, e")
+        raise ValueError(
+            f"run {run.id} is of method ({run.parameters.method}), which has no hypernetwork; name one of c, e"
+        )
     params = {name: tensor[seed : seed + 1] for name, tensor in run.hypernetwork.items()}
     return method_of(run.parameters).posterior(params, torch.tensor([lambdas]))
 
@@ -67,7 +69,9 @@ def write(folder: Path, runs: Mapping[str, Run], digits: Digits) -> None:
         p = runs[letter].parameters
         assert isinstance(p, Hypernetwork)
         if len(p.hidden) != 1:
-            raise ValueError(f"run {runs[letter].id} has hidden = {list(p.hidden)}; the explorer computes one hidden layer")
+            raise ValueError(
+                f"run {runs[letter].id} has hidden = {list(p.hidden)}; the explorer computes one hidden layer"
+            )
         tensors = {tensor: values[0].numpy() for tensor, values in runs[letter].hypernetwork.items()}
         about = {
             "title": reported.METHODS[letter],

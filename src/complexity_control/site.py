@@ -1,13 +1,23 @@
 """A Sphinx extension: the site as a folder that needs no network, with figures and tables that carry their receipts."""
 
+import html
+import json
 import re
 import shutil
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from docutils import nodes
+from docutils.parsers.rst import directives
+from myst_nb.core.render import MimeData, NbElementRenderer
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
+from sphinx.writers.html5 import HTML5Translator
+
+from complexity_control.artefacts import MIME, checksum
 
 # the parts of MathJax that the book's equations need; all of it is many times larger
 MATHJAX = (
@@ -38,9 +48,110 @@ MATHJAX_CONFIG = {
 }
 
 
+class numbered_table(nodes.figure):  # noqa: N801 - docutils derives the name of its method from it
+    """A table with a caption and a number; Sphinx numbers tables of its own only."""
+
+
+class ArtefactRenderer:
+    """Makes nodes of what artefacts.py put into a notebook. myst-nb finds it by its entry point in pyproject.toml."""
+
+    mime_priority_overrides: ClassVar = [("*", MIME, 1)]
+
+    @staticmethod
+    def handle_mime(renderer: NbElementRenderer, data: MimeData, inline: bool) -> list[nodes.Element] | None:
+        """myst-nb's interface: the nodes of an output, or None for one that isn't ours."""
+        if inline or data.mime_type != MIME:
+            return None
+        content = dict(data.content)
+        environment = renderer.renderer.sphinx_env
+        return [_shown(Path(environment.srcdir), renderer.renderer.document, content, content["name"])]
+
+
+class ArtefactDirective(SphinxDirective):
+    """```{artefact} results-figure1```: a figure or table of a notebook, on another page too, under its own label."""
+
+    required_arguments = 1
+    option_spec: ClassVar = {"name": directives.unchanged_required}
+
+    def run(self) -> list[nodes.Node]:
+        """docutils' interface."""
+        (name,) = self.arguments
+        notebook = Path(self.env.srcdir) / f"{name.partition('-')[0]}.ipynb"
+        self.env.note_dependency(str(notebook))
+        outputs = [out for cell in json.loads(notebook.read_text())["cells"] for out in cell.get("outputs", [])]
+        for output in outputs:
+            content = output.get("data", {}).get(MIME)
+            if content and content["name"] == name:
+                return [_shown(Path(self.env.srcdir), self.state.document, content, self.options["name"])]
+        raise self.error(f"{notebook.name} shows no figure or table {name!r}")
+
+
+def _shown(source: Path, document: nodes.document, content: dict[str, Any], label: str) -> nodes.Element:
+    """A figure or table with its caption, its label, and its receipt below; its files go into the book's source.
+
+    Raises: ExtensionError if a file isn't the one of its receipt.
+    """
+    (source / "artefacts").mkdir(exist_ok=True)
+    for name, text in content["files"].items():
+        if checksum(text) != content["receipt"]["sha256"].get(name):
+            raise ExtensionError(
+                f"{name} is not the file of its receipt: the notebook was changed after it ran. "
+                f"Make it again: {content['receipt']['command']}"
+            )
+        (source / "artefacts" / name).write_bytes(text.encode())
+    caption = nodes.caption("", content["caption"])
+    receipt = _receipt(content["receipt"])
+    if content["kind"] == "figure":
+        picture = nodes.image(uri=f"/artefacts/{content['name']}.svg", alt=content["alt"])
+        shown: nodes.Element = nodes.figure("", picture, caption, receipt, classes=["artefact"])
+    else:
+        region = html.escape(content["caption"], quote=True)
+        # a table wider than the page scrolls, by the keyboard too
+        scrolling = (
+            f'<div class="table-scroll" tabindex="0" role="region" aria-label="{region}">{content["html"]}</div>'
+        )
+        shown = numbered_table("", caption, nodes.raw("", scrolling, format="html"), receipt, classes=["artefact"])
+    shown["names"].append(label)
+    document.note_explicit_target(shown, shown)
+    return shown
+
+
+def _receipt(receipt: dict[str, Any]) -> nodes.Element:
+    lines = [
+        f"Run {run['id']}: commit {(run['commit'] or 'unknown')[:10]}, {run['seconds']:,.0f} s"
+        for run in receipt["runs"]
+    ]
+    inside = nodes.container(classes=["receipt"])
+    inside += nodes.raw("", "<details><summary>Receipt</summary>", format="html")
+    if lines:
+        inside += nodes.bullet_list("", *[nodes.list_item("", nodes.paragraph("", line)) for line in lines])
+    files = nodes.paragraph("", "Made again by ")
+    files += nodes.literal("", receipt["command"])
+    files += nodes.Text(". Files: ")
+    for k, (name, sha256) in enumerate(receipt["sha256"].items()):
+        if k:
+            files += nodes.Text(", ")
+        files += addnodes.download_reference("", name, reftarget=f"/artefacts/{name}", refexplicit=True)
+        files += nodes.Text(f" (sha256 {sha256[:12]}…)")
+    inside += files
+    inside += nodes.raw("", "</details>", format="html")
+    return inside
+
+
+def _visit_table(translator: HTML5Translator, node: nodes.Element) -> None:
+    translator.visit_figure(node)
+
+
+def _depart_table(translator: HTML5Translator, node: nodes.Element) -> None:
+    translator.depart_figure(node)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx calls this with the name of the extension in _config.yml."""
+    app.add_enumerable_node(numbered_table, "table", html=(_visit_table, _depart_table))
+    app.add_directive("artefact", ArtefactDirective)
     app.connect("config-inited", _configure)
+    app.connect("source-read", _folded)
     app.connect("html-page-context", _without_live_code, priority=900)
     app.connect("build-finished", _finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -49,6 +160,19 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def _configure(app: Sphinx, config: Any) -> None:
     config.mathjax_path = "mathjax/startup.js"
     config.mathjax3_config = MATHJAX_CONFIG
+
+
+def _folded(app: Sphinx, page: str, source: list[str]) -> None:
+    """Fold the code that a reader can do without: the parameters, papermill's own, and calls that show a result."""
+    if not app.env.doc2path(page).endswith(".ipynb"):
+        return
+    notebook = json.loads(source[0])
+    for cell in notebook["cells"]:
+        tags = set(cell["metadata"].get("tags", []))
+        shows = "".join(cell["source"]).startswith("artefacts.")
+        if cell["cell_type"] == "code" and (shows or tags & {"parameters", "injected-parameters"}):
+            cell["metadata"]["tags"] = sorted(tags | {"hide-input"})
+    source[0] = json.dumps(notebook)
 
 
 def _without_live_code(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
@@ -83,7 +207,7 @@ def _finish(app: Sphinx, exception: Exception | None) -> None:
 
 
 def _lightened(html: str) -> str:
-    """A page whose icons are a style sheet of a few kB, where the theme's script with all of Font Awesome has 1.5 MB."""
+    """A page whose icons are a style sheet of a few kB, instead of a script with all of Font Awesome."""
     html, replaced = re.subn(
         r'<script defer src="(\S*_static/)scripts/fontawesome\.js[^>]*></script>',
         r'<link rel="stylesheet" href="\1icons.css" />',
