@@ -167,7 +167,8 @@ def numbers(lab: Page) -> dict[str, str]:
 def move(lab: Page, slider: str, value: float) -> float:
     """Move a slider as a hand does; milliseconds until the new numbers stand there."""
     lab.evaluate(
-        "([id, value]) => { const s = document.getElementById(id); s.value = value; s.dispatchEvent(new Event('input')); }",
+        """([id, value]) => { const slider = document.getElementById(id);
+             slider.value = value; slider.dispatchEvent(new Event("input")); }""",
         [f"x-{slider}", value],
     )
     return float(lab.get_attribute("#explorer", "data-milliseconds") or "nan")

@@ -68,8 +68,11 @@ def figure1(runs: Mapping[str, Run]) -> Figure:
     for (method, name), ax in zip(reported.METHODS.items(), axes.flat, strict=True):
         if method in runs:
             pruning(runs[method].curves, ax).set(xlabel="", ylabel="")
-            if method != min(runs):
-                ax.get_legend().remove()  # the colours are the same in every panel
+            handles = ax.get_legend_handles_labels()[0]
+            names = [text.get_text() for text in ax.get_legend().get_texts()]
+            ax.get_legend().remove()
+            if method == min(runs):  # the colours are the same in every panel
+                figure.legend(handles, names, title="λ", loc="outside lower center", ncols=len(names))
         else:
             ax.text(45, 0.5, "not there yet", ha="center", va="center", color="gray")
         ax.set_title(f"({method}) {name}")

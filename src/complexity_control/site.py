@@ -169,9 +169,16 @@ def _folded(app: Sphinx, page: str, source: list[str]) -> None:
     notebook = json.loads(source[0])
     for cell in notebook["cells"]:
         tags = set(cell["metadata"].get("tags", []))
-        shows = "".join(cell["source"]).startswith("artefacts.")
-        if cell["cell_type"] == "code" and (shows or tags & {"parameters", "injected-parameters"}):
+        folds = {
+            "parameters": "Parameters, with their defaults",
+            "injected-parameters": "Parameters given to this page",
+        }
+        prompts = [prompt for tag, prompt in folds.items() if tag in tags]
+        if "".join(cell["source"]).startswith("artefacts."):
+            prompts.append("Code")
+        if cell["cell_type"] == "code" and prompts:
             cell["metadata"]["tags"] = sorted(tags | {"hide-input"})
+            cell["metadata"]["mystnb"] = {"code_prompt_show": prompts[0], "code_prompt_hide": prompts[0]}
     source[0] = json.dumps(notebook)
 
 

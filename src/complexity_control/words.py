@@ -38,13 +38,15 @@ def cost(prices: pd.DataFrame, lambdas: int = 12) -> str:
         updates = row["updates_once"] + lambdas * row["updates_each"]
         seconds = row["seconds_once"] + lambdas * row["seconds_each"]
         told.append(f"({method}) {updates:.3g} updates and {seconds:.3g} seconds")
-    return f"Price against the number of complexity levels, a line for each method. At {lambdas} levels: {'; '.join(told)}."
+    head = "Price against the number of complexity levels, a line for each method."
+    return f"{head} At {lambdas} levels: {'; '.join(told)}."
 
 
 def distances(study: pd.DataFrame) -> str:
     """The points of figures.distances."""
     told = [
-        f"({row.method}) {row.trial}: {row.table3:.2f} from Table 3, {row.table1:.2f} or {row.table1_curve:.2f} from Table 1"
+        f"({row.method}) {row.trial}: {row.table3:.2f} from Table 3, "
+        f"{row.table1:.2f} or {row.table1_curve:.2f} from Table 1"
         for row in study[study["table3"].notna()].itertuples()
     ]
     head = "Each trial's distance to Table 3 and, in two readings, to Table 1, a panel for each method."
