@@ -10,7 +10,7 @@ DATA = Path(os.environ.get("CCBOOK_DATA", "data")) / "MNIST"
 STARTS = {"d_low_rank_fine_tuned": "c_low_rank", "f_linear_fine_tuned": "e_linear"}  # fine-tuned: from
 CHAPTERS = ["a_direct", "b_direct_one_epoch", *STARTS.values(), *STARTS]
 PAGES = ["chapters/index.md", "chapters/references.bib"]
-STATIC = sorted(str(path) for path in Path("chapters/_static").iterdir())
+STATIC = sorted(str(path) for path in Path("chapters/_static").rglob("*.*"))
 SCRIPTS = [f"{BOOK}/explorer/{name}.js" for name in ("digits", "linear", "low_rank")]  # what the explorer computes with
 PACKAGE = sorted(str(path) for path in Path("src/complexity_control").glob("*.*"))
 FILES = {  # what a page writes for the book to keep
@@ -52,7 +52,7 @@ rule site:
         cp {input.pages} {input.notebooks} {input.toc} {BOOK}/source
         cp -r {BOOK}/results {BOOK}/source/results
         cp -r chapters/_static {BOOK}/source/_static
-        cp -r {BOOK}/explorer {BOOK}/source/_static/explorer
+        cp {BOOK}/explorer/*.js {BOOK}/source/_static/explorer
         sed 's/announcement: ""/announcement: "{params.banner}"/' {input.config} > {BOOK}/source/_config.yml
         touch {BOOK}/source/pdf.md
         jupyter-book build {BOOK}/source --path-output {BOOK}/build --builder singlehtml --warningiserror --nitpick --quiet

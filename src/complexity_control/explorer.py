@@ -21,6 +21,7 @@ from complexity_control.pruning import accuracy, prune
 from complexity_control.runs import Run
 
 METHODS = {"c": "low_rank", "e": "linear"}
+CODES = 2**16 - 1
 SAMPLE = 1_000  # test digits in the page; its accuracy is a multiple of 0.1%
 LAMBDAS = 10 ** np.linspace(-1, 2, 13)  # four to a decade
 PERCENTS = [*range(0, 100, 10), 95, 99]
@@ -59,8 +60,10 @@ def surface(runs: Mapping[str, Run], digits: Digits) -> pd.DataFrame:
 def write(folder: Path, runs: Mapping[str, Run], digits: Digits) -> None:
     """Write the page's data as scripts, since a page opened from a disk may load nothing else.
 
-    A hypernetwork's parameters, first seed, go in half precision; of the digits the first `SAMPLE` of the test set and
-    of the training set. Each script calls `explorer.receive(name, description, base64 of gzipped bytes)`.
+    A hypernetwork's parameters, first seed, go in 16 bits: evenly spaced steps over each tensor's range, because the
+    half-precision float has ten times larger steps where the weights lie, and weights would be removed in another
+    order. Of the digits go the first `SAMPLE` of the test set and of the training set. Each script calls
+    `explorer.receive(name, description, base64 of gzipped bytes)`.
 
     Raises: ValueError if a network has more than one hidden layer, which the page can't compute.
     """
@@ -80,13 +83,23 @@ def write(folder: Path, runs: Mapping[str, Run], digits: Digits) -> None:
             "feed": p.feed,
             "prior_std": p.prior_std,
             "train": runs[letter].receipt["data"]["train"],
-            "shapes": {tensor: values.shape for tensor, values in tensors.items()},
+            "tensors": [_range(tensor, values) for tensor, values in tensors.items()],
         }
-        halves = np.concatenate([values.ravel() for values in tensors.values()]).astype("<f2")
-        _script(folder, name, about, halves.tobytes())
+        _script(folder, name, about, b"".join(_codes(values) for values in tensors.values()))
     samples = [tensor[:SAMPLE].numpy().astype(np.uint8) for tensor in digits]
     about = {"digits": [len(labels) for labels in samples[1::2]], "pixels": samples[0].shape[1]}
     _script(folder, "digits", about, b"".join(sample.tobytes() for sample in samples))
+
+
+def _range(name: str, values: np.ndarray) -> dict[str, Any]:
+    """Where a tensor's codes begin, and how far they lie apart."""
+    low, high = float(values.min()), float(values.max())
+    return {"name": name, "shape": values.shape, "low": low, "step": (high - low) / CODES or 1.0}
+
+
+def _codes(values: np.ndarray) -> bytes:
+    place = _range("", values)
+    return ((values.astype(np.float64) - place["low"]) / place["step"]).round().astype("<u2").tobytes()
 
 
 def _script(folder: Path, name: str, about: dict[str, Any], content: bytes) -> None:

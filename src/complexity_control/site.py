@@ -39,7 +39,6 @@ MATHJAX_CONFIG = {
             "[tex]/ams",
             "[tex]/boldsymbol",
             "output/chtml",
-            "output/chtml/fonts/tex.js",
             "a11y/assistive-mml",
         ]
     },
@@ -152,7 +151,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("artefact", ArtefactDirective)
     app.connect("config-inited", _configure)
     app.connect("source-read", _folded)
-    app.connect("html-page-context", _without_live_code, priority=900)
+    app.connect("html-page-context", _fewer_scripts, priority=900)
     app.connect("build-finished", _finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -182,13 +181,17 @@ def _folded(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = json.dumps(notebook)
 
 
-def _without_live_code(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
-    """Leave out the scripts that run code on a server of others; the book's cells run with papermill."""
-    context["script_files"] = [
-        file
-        for file in context["script_files"]
-        if "thebe" not in f"{getattr(file, 'filename', file)} {getattr(file, 'attributes', {}).get('body', '')}"
-    ]
+def _fewer_scripts(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Leave out what a page doesn't need.
+
+    That is thebe, which runs code on a server of others, and the explorer's scripts, which its own page asks for.
+    """
+    for kind in ("script_files", "css_files"):
+        context[kind] = [
+            file
+            for file in context[kind]
+            if not re.search("thebe|explorer/", f"{getattr(file, 'filename', file)} {getattr(file, 'attributes', {})}")
+        ]
 
 
 def _finish(app: Sphinx, exception: Exception | None) -> None:
@@ -214,12 +217,14 @@ def _finish(app: Sphinx, exception: Exception | None) -> None:
 
 
 def _lightened(html: str) -> str:
-    """A page whose icons are a style sheet of a few kB, instead of a script with all of Font Awesome."""
+    """A page with valid roles, whose icons are a style sheet of a few kB and no script with all of Font Awesome."""
     html, replaced = re.subn(
         r'<script defer src="(\S*_static/)scripts/fontawesome\.js[^>]*></script>',
         r'<link rel="stylesheet" href="\1icons.css" />',
         html,
     )
+    # docutils marks an entry of a bibliography with a role that ARIA has given up
+    html = html.replace('role="doc-biblioentry"', 'role="listitem"')
     if not replaced and "fontawesome.js" in html:
         raise ExtensionError("the theme loads its icons in another way than this extension knows; mend site.py")
     return html

@@ -72,7 +72,7 @@
 
   function update() {
     const began = performance.now(), { method, lam, percent } = settings();
-    const text = lam.toPrecision(3).replace(/\.?0+$/, "");
+    const text = String(Number(lam.toPrecision(3)));
     get("lambda-value").textContent = text;
     get("lambda").setAttribute("aria-valuetext", `lambda ${text}`);
     get("removed-value").textContent = `${percent}%`;

@@ -22,29 +22,23 @@ const explorer = (() => {
     return new Response(stream).arrayBuffer();
   }
 
-  function fromHalf(half) {
-    const sign = half & 0x8000 ? -1 : 1, exponent = (half >> 10) & 31, fraction = half & 1023;
-    if (exponent === 0) return sign * fraction * 2 ** -24;
-    return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-  }
-
   /** What the scripts of parameters and digits call. */
   async function receive(name, about, packed) {
     const buffer = await unpack(packed);
     if (name === "digits") {
       Object.assign(parts, readDigits(about, new Uint8Array(buffer)));
     } else {
-      const halves = new Uint16Array(buffer);
-      const tensors = {};
+      const codes = new Uint16Array(buffer);
+      const tensors = {}, shapes = {};
       let at = 0;
-      for (const [tensor, shape] of Object.entries(about.shapes)) {
-        const length = shape.reduce((a, b) => a * b, 1);
-        tensors[tensor] = Float32Array.from(halves.subarray(at, at + length), fromHalf);
+      for (const tensor of about.tensors) {
+        const length = tensor.shape.reduce((a, b) => a * b, 1);
+        tensors[tensor.name] = Float32Array.from(codes.subarray(at, at + length), (code) => tensor.low + code * tensor.step);
+        shapes[tensor.name] = tensor.shape;
         at += length;
       }
-      const [inputs, hidden] = about.shapes["mean.W1.B1"] || about.shapes["mean.W1.b3"];
-      const classes = (about.shapes["mean.b2.B1"] || about.shapes["mean.b2.b3"])[0];
-      models[name] = { ...about, name, tensors, inputs, hidden, classes };
+      const [inputs, hidden] = shapes["mean.W1.B1"] || shapes["mean.W1.b3"];
+      models[name] = { ...about, name, tensors, inputs, hidden };
     }
     if (parts.test && models.low_rank && models.linear) arrived();
   }
