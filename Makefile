@@ -5,7 +5,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores all --nolock --rerun-incomplete --quiet ru
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup paper quick book test check lint bench lock clean
+.PHONY: help setup paper quick book screenshots test check lint bench lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
@@ -31,6 +31,10 @@ quick: setup  ## the same from few digits, in a minute or two, for a look; the s
 book: setup  ## the site again from the runs on record
 	@$(SNAKEMAKE) --forcerun site
 	@echo "The book is at $(CURDIR)/book/html/index.html"
+
+screenshots: setup  ## every page as a picture, wide and narrow, light and dark, in book/screenshots; needs Chromium
+	@for site in book/html book/quick/html; do if [ -d $$site ]; then \
+	  $(BIN)/python -m complexity_control.browser screenshots $$site $${site%html}screenshots || exit 1; fi; done
 
 test: setup  ## the tests, some minutes
 	@$(BIN)/pytest -q

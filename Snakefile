@@ -14,12 +14,16 @@ STARTS = {reported.CHAPTERS[tuned]: [reported.CHAPTERS[start]] for tuned, start 
 PAGES = ["chapters/index.md", "chapters/rerun.md", "chapters/references.bib"]
 RUNS = Path(os.environ.get("CCBOOK_RUNS", "book/runs"))
 RUNS.mkdir(parents=True, exist_ok=True)  # a folder's time is that of the last run put into it or taken away
+STATIC = sorted(str(path) for path in Path("chapters/_static").rglob("*.*"))
+SCRIPTS = [f"{BOOK}/explorer/{name}.js" for name in ("digits", "linear", "low_rank")]  # what the explorer computes with
 PACKAGE = sorted(str(path) for path in Path("src/complexity_control").glob("*.*"))
 FILES = {  # what a page writes for the book to keep
     "results": ["table1.csv", "table2.csv", "table3.csv", "figure1.csv", "figure1.svg", "scoreboard.md"],
     "claims": ["claims.csv"],
     "cost": ["cost.csv"],
     "audit": ["audit.csv", "readings.csv"],
+    "explorer": ["surface.csv"],
+    "made": [],
 }
 RECORDED = [f"book/results/{file}" for file in ("bench.csv", "bench.json", "scaling.csv")]
 
@@ -38,6 +42,8 @@ rule site:
         notebooks=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=["derivation", *CHAPTERS, *FILES, "speed"]),
         results=[f"{BOOK}/results/{file}" for files in FILES.values() for file in files],
         reruns=[f"{BOOK}/notebooks/reruns.ipynb", f"{BOOK}/reruns"],
+        static=STATIC,
+        scripts=SCRIPTS,
         config="_config.yml",
         toc="_toc.yml",
     output:
@@ -52,7 +58,13 @@ rule site:
         cp {input.pages} {input.notebooks} {BOOK}/notebooks/reruns.ipynb {input.toc} {BOOK}/source
         cp -r {BOOK}/results {BOOK}/source/results
         cp -r {BOOK}/reruns {BOOK}/source/runs
+        cp -r chapters/_static {BOOK}/source/_static
+        cp {BOOK}/explorer/*.js {BOOK}/source/_static/explorer
         sed 's/announcement: ""/announcement: "{params.banner}"/' {input.config} > {BOOK}/source/_config.yml
+        touch {BOOK}/source/pdf.md
+        jupyter-book build {BOOK}/source --path-output {BOOK}/build --builder singlehtml --warningiserror --nitpick --quiet
+        python -m complexity_control.browser pdf {BOOK}/build/_build/singlehtml/index.html {BOOK}/source/book.pdf
+        if [ -f {BOOK}/source/book.pdf ]; then echo 'The whole book is also {{download}}`one PDF <book.pdf>`.' > {BOOK}/source/pdf.md; fi
         jupyter-book build {BOOK}/source --path-output {BOOK}/build --warningiserror --nitpick --keep-going --quiet
         rm -rf {BOOK}/html
         mv {BOOK}/build/_build/html {BOOK}/html
@@ -119,7 +131,7 @@ for name, files in FILES.items():
             package=PACKAGE,
             chapters=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=CHAPTERS),
         output:
-            [f"{BOOK}/results/{file}" for file in files],
+            [f"{BOOK}/results/{file}" for file in files] + (SCRIPTS if name == "explorer" else []),
             page=f"{BOOK}/notebooks/{name}.ipynb",
         threads: workflow.cores if name == "audit" else 1  # it trains
         retries: 1

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 
 from complexity_control import parameters
 from complexity_control.data import FILES, Digits
 from complexity_control.parameters import Parameters
+from tests.building import build_in_spite_of_kills
 
 # a busy machine is no failure
 settings.register_profile("patient", deadline=None)
@@ -54,6 +56,34 @@ def folder(tmp_path: Path, digits: Digits) -> Path:
     for name, tensor in zip(FILES, digits, strict=True):
         write_idx(home / name, tensor.byte().numpy().reshape((-1, 5, 5) if "images" in name else -1))
     return home
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all processes of the tests share."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def building(workplace: Path) -> FileLock:
+    """Held by whoever builds, changes or copies the project's copy."""
+    return FileLock(workplace / "project.lock")
+
+
+@pytest.fixture(scope="session")
+def project(workplace: Path, building: FileLock) -> Path:
+    """A copy whose build was killed on its way, and then ran to its end; the first that needs it makes it."""
+    with building:
+        if not (workplace / "project" / "built").exists():
+            (workplace / "project").mkdir()
+            build_in_spite_of_kills(workplace / "project")
+    return workplace / "project"
+
+
+@pytest.fixture(scope="session")
+def site(project: Path) -> Path:
+    return project / "book" / "quick" / "html"
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

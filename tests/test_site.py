@@ -1,11 +1,7 @@
 """The whole way from the digits to the pages, in a copy of the project, killed on the way and built again."""
 
-import os
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -14,65 +10,10 @@ from bs4 import BeautifulSoup
 
 from complexity_control import reported
 from complexity_control.data import ROOT
+from tests.building import build, environment
 
 CHAPTERS = [*reported.CHAPTERS.values()]
-PAGES = ["index", "derivation", *CHAPTERS, "results", "claims", "cost", "speed", "audit"]
-
-
-def copy_of_the_project(folder: Path) -> Path:
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    return folder
-
-
-def environment(project: Path) -> dict[str, str]:
-    ours = {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(project / "src"),
-        "CCBOOK_DATA": os.environ.get("CCBOOK_DATA", str(ROOT / "data")),
-    }
-    return {name: value for name, value in os.environ.items() if name != "CCBOOK_RUNS"} | ours
-
-
-def build(project: Path) -> subprocess.Popen:
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--cores",
-        "2",
-        "--nolock",
-        "--rerun-incomplete",
-        "--config",
-        "profile=quick",
-    ]
-    with (project / "build.log").open("a") as log:
-        return subprocess.Popen(
-            command, cwd=project, env=environment(project), stdout=log, stderr=log, start_new_session=True
-        )
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy whose build was killed after 3, 9 and 15 seconds, and then ran to its end."""
-    copy = copy_of_the_project(tmp_path_factory.mktemp("project"))
-    for seconds in (3, 9, 15):
-        process = build(copy)
-        time.sleep(seconds)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    process = build(copy)
-    assert process.wait() == 0, (copy / "build.log").read_text()[-5_000:]
-    return copy
-
-
-@pytest.fixture(scope="module")
-def site(project: Path) -> Path:
-    return project / "book" / "quick" / "html"
+PAGES = ["index", "derivation", "explorer", *CHAPTERS, "results", "claims", "cost", "speed", "audit", "made", "rerun", "reruns"]
 
 
 def soup(page: Path) -> BeautifulSoup:
@@ -125,20 +66,21 @@ def test_results_show_every_printed_value_beside_ours(site):
     assert "not there yet" not in text
 
 
-def test_a_byte_changed_under_the_runs_stops_the_sites_build(project):
+def test_a_byte_changed_under_the_runs_stops_the_sites_build(project, building):
     """Last of the site's tests but one: it puts the byte back."""
-    (metrics, *_) = sorted((project / "book" / "runs").glob("a_direct-*/metrics.csv"))
-    content = metrics.read_bytes()
-    metrics.write_bytes(content.replace(b"a,", b"b,", 1))
-    try:
-        command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nolock", "--config", "profile=quick"]
-        forced = [*command, "--forcerun", "site"]
-        done = subprocess.run(forced, cwd=project, env=environment(project), capture_output=True, text=True)
-        assert done.returncode != 0
-        assert f"{metrics.parent.name}/metrics.csv" in done.stdout + done.stderr
-    finally:
-        metrics.write_bytes(content)
-        assert build(project).wait() == 0
+    with building:
+        (metrics, *_) = sorted((project / "book" / "runs").glob("a_direct-*/metrics.csv"))
+        content = metrics.read_bytes()
+        metrics.write_bytes(content.replace(b"a,", b"b,", 1))
+        try:
+            command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nolock", "--config", "profile=quick"]
+            forced = [*command, "--forcerun", "site"]
+            done = subprocess.run(forced, cwd=project, env=environment(project), capture_output=True, text=True)
+            assert done.returncode != 0
+            assert f"{metrics.parent.name}/metrics.csv" in done.stdout + done.stderr
+        finally:
+            metrics.write_bytes(content)
+            assert build(project).wait() == 0
 
 
 def test_no_page_names_this_machine(project, site):

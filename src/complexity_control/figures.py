@@ -85,8 +85,11 @@ def figure1(runs: Mapping[str, Run]) -> Figure:
     for (method, name), ax in zip(reported.METHODS.items(), axes.flat, strict=True):
         if method in runs:
             pruning(runs[method].curves, ax).set(xlabel="", ylabel="")
-            if method != min(runs):
-                ax.get_legend().remove()  # the colours are the same in every panel
+            handles = ax.get_legend_handles_labels()[0]
+            names = [text.get_text() for text in ax.get_legend().get_texts()]
+            ax.get_legend().remove()
+            if method == min(runs):  # the colours are the same in every panel
+                figure.legend(handles, names, title="λ", loc="outside lower center", ncols=len(names))
         else:
             ax.text(45, 0.5, "not there yet", ha="center", va="center", color="gray")
         ax.set_title(f"({method}) {name}")
@@ -231,4 +234,22 @@ def _not_yet(figure: Figure) -> Figure:
     for ax in figure.axes:
         ax.axis("off")
     figure.text(0.5, 0.5, "not recorded yet: make bench", ha="center", va="center", color="gray")
+    return figure
+
+
+def surface(rows: pd.DataFrame) -> Figure:
+    """Accuracy over lambda and the percent of removed weights, with lines of equal accuracy; a panel each method."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
+    levels = np.linspace(0, 1, 11)
+    for (method, points), ax in zip(rows.groupby("method"), axes, strict=True):
+        grid = points.pivot_table(values="accuracy", index="pruned_percent", columns="lam")
+        place = (grid.columns, grid.index, grid.to_numpy())
+        filled = ax.contourf(*place, levels=levels, cmap="cividis")
+        # two colours, because no one colour is seen on both ends of the map
+        for part, colour in ((levels < 0.55, "white"), (levels > 0.55, "black")):
+            ax.clabel(ax.contour(*place, levels=levels[part], colors=colour, linewidths=0.7), fmt="%.1f", fontsize=8)
+        ax.set(xscale="log", xlabel="λ", title=f"({method}) {reported.METHODS[str(method)]}")
+    axes[0].set_ylabel("weights removed, %")
+    figure.colorbar(filled, ax=axes, label="test accuracy")
+    plt.close(figure)
     return figure

@@ -21,13 +21,17 @@ def write(profile: str, runs: Mapping[str, Run], cells: pd.DataFrame, figure: Fi
     folder(profile).mkdir(parents=True, exist_ok=True)
     for number, table in cells.groupby("table"):
         table_csv(table, folder(profile) / f"table{number}.csv")
+    table_csv(figure1_rows(runs), folder(profile) / "figure1.csv")
+    figure.savefig(folder(profile) / "figure1.svg", metadata={"Date": None})
+
+
+def figure1_rows(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """Figure 1's points: rows of method, lam, pruned_percent, mean, sd, seeds, run."""
     points = ["method", "lam", "pruned_percent"]
     curves = [
         run.curves.groupby(points)["accuracy"].agg(["mean", "std", "count"]).assign(run=run.id) for run in runs.values()
     ]
-    names = {"std": "sd", "count": "seeds"}
-    table_csv(pd.concat(curves).rename(columns=names).reset_index(), folder(profile) / "figure1.csv")
-    figure.savefig(folder(profile) / "figure1.svg", metadata={"Date": None})
+    return pd.concat(curves).rename(columns={"std": "sd", "count": "seeds"}).reset_index()
 
 
 def write_scoreboard(profile: str, cells: pd.DataFrame, judged: pd.DataFrame) -> None:

@@ -249,3 +249,43 @@ def updates_apart(runs: Mapping[str, Run]) -> pd.DataFrame:
             "our trained parameters": f"{own / steps(digits, p):,.0f}",
         }
     return pd.DataFrame(rows).T.rename_axis("method")
+
+
+def surface(rows: pd.DataFrame) -> Styler:
+    """The explorer's accuracy surface: a row for each method and share of removed weights, a column for each lambda."""
+    names = rows["method"].map(lambda method: f"({method})")
+    shown = rows.assign(method=names).pivot_table(values="accuracy", index=["method", "pruned_percent"], columns="lam")
+    shown.columns = pd.Index([f"λ = {lam:.3g}" for lam in shown.columns])
+    shown.index = shown.index.set_names(["method", "% removed"])
+    return shown.style.format("{:.3f}")
+
+
+def made(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """What each run was made from and with, a row each."""
+    rows = []
+    for method, run in runs.items():
+        receipt = run.receipt
+        rows.append(
+            {
+                "method": f"({method}) {reported.METHODS[method]}",
+                "run": run.id,
+                "models": len(run.metrics),
+                "digits": f"{receipt['data']['train']:,}",
+                "seconds": f"{receipt['seconds']:,.0f}",
+                "cores": receipt["cores"],
+                "machine": receipt["processor"],
+                "finished": receipt["finished"].replace("T", " ").removesuffix("+00:00") + " UTC",
+                "commit": (receipt["git"]["commit"] or "unknown")[:10] + " and changes" * bool(receipt["git"]["dirty"]),
+            }
+        )
+    return pd.DataFrame(rows).set_index("method")
+
+
+def versions(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """Versions of Python and of the libraries behind the numbers; several in a cell if the runs differ."""
+    found: dict[str, set[str]] = {}
+    for run in runs.values():
+        for name, version in run.receipt["versions"].items():
+            found.setdefault(name, set()).add(version)
+    rows = [(name, ", ".join(sorted(versions))) for name, versions in found.items()]
+    return pd.DataFrame(rows, columns=["library", "version"]).set_index("library")

@@ -1,0 +1,382 @@
+/* The lambda explorer: makes the posterior for any lambda from a hypernetwork's own parameters, prunes and tests it.
+
+A classic script without requests, so that it works from a disk too. The formulae are those of the package:
+methods.py, objective.py, posterior.py, pruning.py; tests/test_browser.py compares the numbers. */
+"use strict";
+
+const explorer = (() => {
+  const DRAWS = 20; // of the weights, behind each predictive distribution
+  const EVIDENCE_SAMPLE = 400; // training digits; more would make a move of the slider slow
+  const LEVELS = [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99]; // percent removed, of the curve's points
+  const FEEDS = { scaled: (lam) => lam / 100, log: Math.log10, raw: (lam) => lam };
+  const models = {};
+  const parts = {};
+  let arrived; // called when a model's parameters or the digits are here
+  const waiting = new Promise((resolve) => { arrived = resolve; });
+
+  // ---- numbers -------------------------------------------------------------------------------------------------
+
+  async function unpack(packed) {
+    const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(stream).arrayBuffer();
+  }
+
+  /** What the scripts of parameters and digits call. */
+  async function receive(name, about, packed) {
+    const buffer = await unpack(packed);
+    if (name === "digits") {
+      Object.assign(parts, readDigits(about, new Uint8Array(buffer)));
+    } else {
+      const codes = new Uint16Array(buffer);
+      const tensors = {}, shapes = {};
+      let at = 0;
+      for (const tensor of about.tensors) {
+        const length = tensor.shape.reduce((a, b) => a * b, 1);
+        tensors[tensor.name] = Float32Array.from(codes.subarray(at, at + length), (code) => tensor.low + code * tensor.step);
+        shapes[tensor.name] = tensor.shape;
+        at += length;
+      }
+      const [inputs, hidden] = shapes["mean.W1.B1"] || shapes["mean.W1.b3"];
+      models[name] = { ...about, name, tensors, inputs, hidden };
+    }
+    if (parts.test && models.low_rank && models.linear) arrived();
+  }
+
+  function readDigits(about, bytes) {
+    const read = {};
+    let at = 0;
+    ["train", "test"].forEach((part, k) => {
+      const count = about.digits[k];
+      const images = Array.from({ length: count }, (_, n) => bytes.subarray(at + n * about.pixels, at + (n + 1) * about.pixels));
+      at += count * about.pixels;
+      const labels = bytes.subarray(at, at + count);
+      at += count;
+      read[part] = images.map((image, n) => sparse(image, labels[n]));
+    });
+    return read;
+  }
+
+  /** A digit as the pixels that aren't background: scaled to [-1, 1] the background is -1, the others -1 + value.
+
+  Their number is filled up to a multiple of four, because firstLayer takes four at a time. Of x = -1 + value the square
+  is 1 + value (value - 2). */
+  function sparse(image, label) {
+    const places = [], values = [];
+    for (let i = 0; i < image.length; i++) if (image[i]) { places.push(i); values.push(image[i] / 127.5); }
+    while (places.length % 4) { places.push(0); values.push(0); }
+    return {
+      image, label, places: Uint16Array.from(places), values: Float64Array.from(values),
+      squares: Float64Array.from(values, (value) => value * (value - 2)),
+    };
+  }
+
+  /** The generated posterior, eq. (5) or (6): each tensor as Float32Array, under mean and log_std. */
+  function generate(model, lam) {
+    const z = Math.fround(FEEDS[model.feed](Math.fround(lam)));
+    const q = { mean: {}, log_std: {} };
+    for (const part of ["mean", "log_std"]) {
+      for (const name of ["W1", "b1", "W2", "b2"]) {
+        const t = (leaf) => model.tensors[`${part}.${name}.${leaf}`];
+        q[part][name] = t("b3") ? line(z, t("b2"), t("b3")) : lowRank(z, t);
+      }
+    }
+    return q;
+  }
+
+  function line(z, slope, constant) {
+    const out = new Float32Array(constant.length);
+    for (let i = 0; i < out.length; i++) out[i] = constant[i] + z * slope[i];
+    return out;
+  }
+
+  function lowRank(z, t) {
+    const f = t("f_weight").map((weight, k) => Math.max(0, z * weight + t("f_bias")[k]));
+    const vector = (U, c) => c.map((start, j) => {
+      let sum = start;
+      for (let k = 0; k < f.length; k++) sum += f[k] * U[k * c.length + j];
+      return sum;
+    });
+    const rows = vector(t("U1"), t("c1")), B = t("B1");
+    if (!t("U2")) return rows.map((value, i) => value + B[i]);
+    const columns = vector(t("U2"), t("c2")), out = new Float32Array(B.length);
+    for (let i = 0, at = 0; i < rows.length; i++)
+      for (let j = 0; j < columns.length; j++, at++) out[at] = rows[i] * columns[j] + B[at];
+    return out;
+  }
+
+  /** Deviations; and for each weight matrix (mean / deviation)², its order of removal, smallest first. */
+  function prepare(q) {
+    q.variance = {};
+    q.order = {};
+    for (const name of ["W1", "b1", "W2", "b2"]) {
+      const logStd = q.log_std[name], variance = q.variance[name] = new Float64Array(logStd.length);
+      for (let i = 0; i < variance.length; i++) variance[i] = Math.exp(2 * logStd[i]);
+      if (name.startsWith("b")) continue;
+      const mean = q.mean[name], ratios = new Float32Array(mean.length);
+      for (let i = 0; i < ratios.length; i++) ratios[i] = mean[i] * mean[i] / variance[i];
+      q.order[name] = { ratios, sorted: ratios.slice().sort() };
+    }
+    return q;
+  }
+
+  /** 1 for each weight that stays when a percent of its matrix is removed; of equals the first go first. */
+  function kept({ ratios, sorted }, percent) {
+    const remove = Math.floor(sorted.length * percent / 100), keep = new Uint8Array(ratios.length).fill(1);
+    if (!remove) return keep;
+    const bound = sorted[remove - 1];
+    let equals = remove;
+    while (equals && sorted[equals - 1] === bound) equals--;
+    let left = remove - equals;
+    for (let i = 0; i < keep.length; i++) if (ratios[i] < bound || (ratios[i] === bound && left-- > 0)) keep[i] = 0;
+    return keep;
+  }
+
+  function masked(values, keep) {
+    const out = new Float64Array(values.length);
+    for (let i = 0; i < out.length; i++) out[i] = keep[i] * values[i]; // quicker than a branch
+    return out;
+  }
+
+  /** The posterior's network with a percent of its weights removed. */
+  function prune(q, percent) {
+    const net = { q, percent, mean: { b1: q.mean.b1, b2: q.mean.b2 } };
+    for (const name of ["W1", "W2"]) {
+      net[`keep${name}`] = kept(q.order[name], percent);
+      net.mean[name] = masked(q.mean[name], net[`keep${name}`]);
+    }
+    net.background = background(net.mean.W1, net.mean.b1, -1);
+    return net;
+  }
+
+  /** Variances of the network, removed weights without any. */
+  function withVariance(net) {
+    const v = net.q.variance;
+    net.variance = { b1: v.b1, b2: v.b2, W1: masked(v.W1, net.keepW1), W2: masked(v.W2, net.keepW2) };
+    net.varianceBackground = background(net.variance.W1, v.b1, 1);
+    return net;
+  }
+
+  /** The first layer's answer to an empty image. */
+  function background(W, b, pixel) {
+    const out = Float64Array.from(b), n = out.length;
+    for (let at = 0; at < W.length; at += n) for (let j = 0; j < n; j++) out[j] += pixel * W[at + j];
+    return out;
+  }
+
+  function firstLayer(places, values, W, start, out) {
+    const n = start.length;
+    out.set(start);
+    for (let i = 0; i < places.length; i += 4) {
+      const v0 = values[i], v1 = values[i + 1], v2 = values[i + 2], v3 = values[i + 3];
+      let p0 = places[i] * n, p1 = places[i + 1] * n, p2 = places[i + 2] * n, p3 = places[i + 3] * n;
+      for (let j = 0; j < n; j++) out[j] += v0 * W[p0++] + v1 * W[p1++] + v2 * W[p2++] + v3 * W[p3++];
+    }
+    return out;
+  }
+
+  function secondLayer(h, W, b, out, squares) {
+    const n = b.length;
+    for (let k = 0; k < n; k++) out[k] = b[k];
+    for (let j = 0, at = 0; j < h.length; j++, at += n) {
+      if (h[j] <= 0) continue;
+      const value = squares ? h[j] * h[j] : h[j];
+      for (let k = 0; k < n; k++) out[k] += value * W[at + k];
+    }
+    return out;
+  }
+
+  function largest(values) {
+    let best = 0;
+    for (let k = 1; k < values.length; k++) if (values[k] > values[best]) best = k;
+    return best;
+  }
+
+  /** Share of the test digits that the mean network classifies rightly. */
+  function accuracy(net) {
+    const h = new Float64Array(net.background.length), out = new Float64Array(net.mean.b2.length);
+    let right = 0;
+    for (const digit of parts.test) {
+      firstLayer(digit.places, digit.values, net.mean.W1, net.background, h);
+      if (largest(secondLayer(h, net.mean.W2, net.mean.b2, out)) === digit.label) right++;
+    }
+    return right / parts.test.length;
+  }
+
+  /** Accuracy at every level of LEVELS. Weights come back from the last level to the first, each computed with once. */
+  function curve(q) {
+    const n = q.mean.b1.length, keep = LEVELS.map((percent) => kept(q.order.W1, percent));
+    const level = new Uint8Array(q.mean.W1.length); // the first at which the weight is gone
+    for (const kept of keep) for (let i = 0; i < level.length; i++) level[i] += kept[i];
+    const last = LEVELS.length - 1, hidden = parts.test.map(() => new Float64Array(n)), out = new Float64Array(q.mean.b2.length);
+    const accuracies = new Array(LEVELS.length);
+    for (let l = last; l >= 0; l--) {
+      const { starts, columns, weights } = rows(q.mean.W1, n, level, l, l === last);
+      const bias = new Float64Array(n);
+      if (l === last) bias.set(q.mean.b1);
+      for (let i = 0; i < weights.length; i++) bias[columns[i]] -= weights[i];
+      const W2 = masked(q.mean.W2, kept(q.order.W2, LEVELS[l]));
+      let right = 0;
+      parts.test.forEach((digit, d) => {
+        const h = hidden[d], { places, values } = digit;
+        for (let j = 0; j < n; j++) h[j] += bias[j];
+        for (let i = 0; i < places.length; i++) {
+          const value = values[i], end = starts[places[i] + 1];
+          for (let at = starts[places[i]]; at < end; at++) h[columns[at]] += value * weights[at];
+        }
+        if (largest(secondLayer(h, W2, q.mean.b2, out)) === digit.label) right++;
+      });
+      accuracies[l] = right / parts.test.length;
+    }
+    return accuracies;
+  }
+
+  /** The weights that are gone at the next level and not at this one, row by row. */
+  function rows(W, n, level, l, last) {
+    const starts = new Uint32Array(W.length / n + 1), columns = new Uint8Array(W.length), weights = new Float64Array(W.length);
+    let at = 0;
+    for (let i = 0; i < W.length; i++) {
+      if (i % n === 0) starts[i / n] = at;
+      if (last ? level[i] > l : level[i] === l + 1) { columns[at] = i % n; weights[at++] = W[i]; }
+    }
+    starts[W.length / n] = at;
+    return { starts, columns: columns.subarray(0, at), weights: weights.subarray(0, at) };
+  }
+
+  /** KL(q || N(0, prior_std² I)) in nats, objective.kl. */
+  function kl(q, priorStd) {
+    let sum = 0;
+    for (const name of ["W1", "b1", "W2", "b2"]) {
+      const mean = q.mean[name], logStd = q.log_std[name], variance = q.variance[name];
+      for (let i = 0; i < mean.length; i++)
+        sum += (mean[i] * mean[i] + variance[i]) / (2 * priorStd * priorStd) - logStd[i] + Math.log(priorStd) - 0.5;
+    }
+    return sum;
+  }
+
+  /** The same standard normal numbers at every call, so that a move of lambda isn't lost in noise. */
+  const noise = (() => {
+    const out = new Float64Array(1 << 17);
+    let state = 1;
+    const uniform = () => { // mulberry32
+      state = (state + 0x6d2b79f5) | 0;
+      let t = Math.imul(state ^ (state >>> 15), 1 | state);
+      t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+      return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+    };
+    for (let i = 0; i < out.length; i += 2) {
+      const radius = Math.sqrt(-2 * Math.log(1 - uniform())), angle = 2 * Math.PI * uniform();
+      out[i] = radius * Math.cos(angle);
+      out[i + 1] = radius * Math.sin(angle);
+    }
+    return out;
+  })();
+
+  /** Logits under weights drawn from q, by local reparameterisation: posterior.sampled_logits, for one digit. */
+  function sampler(net) {
+    const n = net.background.length, classes = net.mean.b2.length;
+    const mean = new Float64Array(n), variance = new Float64Array(n), h = new Float64Array(n);
+    const out = new Float64Array(classes), spread = new Float64Array(classes);
+    let at = 0;
+    const next = () => noise[at++ & (noise.length - 1)];
+    return (digit, draws, use) => {
+      firstLayer(digit.places, digit.values, net.mean.W1, net.background, mean);
+      firstLayer(digit.places, digit.squares, net.variance.W1, net.varianceBackground, variance);
+      for (let draw = 0; draw < draws; draw++) {
+        for (let j = 0; j < n; j++) h[j] = mean[j] + Math.sqrt(variance[j]) * next();
+        secondLayer(h, net.mean.W2, net.mean.b2, out);
+        secondLayer(h, net.variance.W2, net.variance.b2, spread, true);
+        for (let k = 0; k < classes; k++) out[k] += Math.sqrt(spread[k]) * next();
+        use(out);
+      }
+    };
+  }
+
+  function logSumExp(values) {
+    const top = values[largest(values)];
+    let sum = 0;
+    for (const value of values) sum += Math.exp(value - top);
+    return top + Math.log(sum);
+  }
+
+  /** E_q log p(D | w) in nats, from a few training digits and scaled up to all, with its standard error. */
+  function logLikelihood(net, trainDigits, count = EVIDENCE_SAMPLE, draws = 1) {
+    const digits = parts.train.slice(0, count), sample = sampler(net);
+    let sum = 0, squares = 0;
+    for (const digit of digits) {
+      let value = 0;
+      sample(digit, draws, (logits) => { value += (logits[digit.label] - logSumExp(logits)) / draws; });
+      sum += value;
+      squares += value * value;
+    }
+    const n = digits.length, variance = Math.max(0, squares / n - (sum / n) ** 2);
+    return { value: trainDigits * sum / n, error: trainDigits * Math.sqrt(variance / n) };
+  }
+
+  /** The predictive distribution of each digit: the softmax, averaged over draws of the weights. */
+  function predict(net, digits) {
+    const sample = sampler(net);
+    return digits.map((digit) => {
+      const total = new Float64Array(net.mean.b2.length);
+      sample(digit, DRAWS, (logits) => {
+        const norm = logSumExp(logits);
+        for (let k = 0; k < total.length; k++) total[k] += Math.exp(logits[k] - norm) / DRAWS;
+      });
+      return total;
+    });
+  }
+
+  let latest = {}; // the last posterior and its measures; a move of the pruning slider needs no other
+  function at(name, lam) {
+    if (latest.name !== name || latest.lam !== lam) {
+      const model = models[name], q = prepare(generate(model, lam)), complexity = kl(q, model.prior_std);
+      const fit = logLikelihood(withVariance(prune(q, 0)), model.train);
+      latest = { name, lam, q, kl: complexity, logLikelihood: fit, evidence: fit.value - lam * complexity };
+    }
+    return latest;
+  }
+
+  /** Every number of a setting. */
+  function measure(name, lam, percent) {
+    const now = at(name, lam), net = withVariance(prune(now.q, percent));
+    const weights = net.keepW1.length + net.keepW2.length;
+    const removed = [net.keepW1, net.keepW2].reduce((sum, keep) => sum + Math.floor(keep.length * percent / 100), 0);
+    return { ...now, net, percent, accuracy: accuracy(net), weights, remaining: weights - removed };
+  }
+
+  /** A drawing as the digits of MNIST are: 20 pixels at its longer side, its centre of mass in the middle. */
+  function normalise(gray, side) {
+    let left = side, right = -1, top = side, bottom = -1;
+    for (let y = 0; y < side; y++) for (let x = 0; x < side; x++) if (gray[y * side + x] > 20) {
+      left = Math.min(left, x); right = Math.max(right, x); top = Math.min(top, y); bottom = Math.max(bottom, y);
+    }
+    if (right < 0) return null;
+    const step = Math.max(right - left + 1, bottom - top + 1) / 20;
+    const small = new Float64Array(28 * 28);
+    let mass = 0, massX = 0, massY = 0;
+    const shrink = (originX, originY) => {
+      small.fill(0);
+      mass = massX = massY = 0;
+      for (let y = 0; y < 28; y++) for (let x = 0; x < 28; x++) {
+        let sum = 0, count = 0;
+        for (let v = Math.floor(originY + y * step); v < originY + (y + 1) * step; v++)
+          for (let u = Math.floor(originX + x * step); u < originX + (x + 1) * step; u++) {
+            count++;
+            if (u >= 0 && v >= 0 && u < side && v < side) sum += gray[v * side + u];
+          }
+        const value = count ? sum / count : 0;
+        small[y * 28 + x] = value;
+        mass += value; massX += value * (x + 0.5); massY += value * (y + 0.5);
+      }
+    };
+    const originX = (left + right + 1) / 2 - 14 * step, originY = (top + bottom + 1) / 2 - 14 * step;
+    shrink(originX, originY);
+    shrink(originX + (massX / mass - 14) * step, originY + (massY / mass - 14) * step);
+    return Uint8Array.from(small, (value) => Math.round(Math.min(255, value)));
+  }
+
+  return {
+    receive, ready: waiting, models, parts, LEVELS, SAMPLE: EVIDENCE_SAMPLE, measure, curve: (name, lam) => curve(at(name, lam).q), predict, sparse,
+    normalise, logLikelihood, generate, prepare, prune, withVariance, kl,
+  };
+})();

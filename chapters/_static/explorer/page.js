@@ -1,0 +1,302 @@
+/* What the reader sees of the lambda explorer: sliders, numbers, curve, weights, digits, and the pad to draw on. */
+"use strict";
+
+(() => {
+  const home = document.getElementById("explorer");
+  const PAD = 280; // pixels of the pad's side
+  const MARGIN = { left: 46, right: 10, top: 10, bottom: 38 }, WIDTH = 420, HEIGHT = 260; // of the curve
+  const NEGATIVE = [33, 102, 172], POSITIVE = [179, 88, 6], REMOVED = [200, 200, 200]; // apart for every kind of eye
+
+  home.innerHTML = `
+    <p id="x-status" role="status">Loading the hypernetworks …</p>
+    <form class="x-controls" aria-label="Settings">
+      <fieldset>
+        <legend>Hypernetwork</legend>
+        <label><input type="radio" name="method" value="low_rank" checked> (c) low-rank</label>
+        <label><input type="radio" name="method" value="linear"> (e) linear</label>
+      </fieldset>
+      <label for="x-lambda">Complexity parameter λ = <output id="x-lambda-value" for="x-lambda"></output></label>
+      <input id="x-lambda" type="range" min="-1" max="2" step="0.01" value="0">
+      <label for="x-removed">Weights removed: <output id="x-removed-value" for="x-removed"></output></label>
+      <input id="x-removed" type="range" min="0" max="99" step="1" value="0">
+    </form>
+    <dl class="x-numbers" id="x-numbers">
+      <div><dt>accuracy</dt><dd id="x-accuracy"></dd></div>
+      <div><dt>weights that remain</dt><dd id="x-remaining"></dd></div>
+      <div><dt>evidence, nats</dt><dd id="x-evidence"></dd></div>
+      <div><dt>log-likelihood, nats</dt><dd id="x-likelihood"></dd></div>
+      <div><dt>KL, nats</dt><dd id="x-kl"></dd></div>
+    </dl>
+    <p class="x-note" id="x-note"></p>
+    <div class="x-pictures">
+      <figure><svg id="x-curve" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img"></svg>
+        <figcaption>The pruning curve at this λ, and the setting on it.</figcaption></figure>
+      <figure><canvas id="x-weights" role="img"></canvas>
+        <figcaption>The first layer: an image of 28 × 28 weights for each hidden unit. Blue is negative, brown positive,
+        grey removed.</figcaption></figure>
+    </div>
+    <h3 id="x-digits-title">Digits, and what the network makes of them</h3>
+    <p>The bars are the predictive distribution over 0 … 9: the network's answer, averaged over 20 draws of the weights that
+      remain.</p>
+    <div class="x-digits" id="x-digits" role="list" aria-labelledby="x-digits-title"></div>
+    <button type="button" id="x-more">Other digits</button>
+    <h3 id="x-pad-title">Draw one yourself</h3>
+    <p id="x-pad-help">With a mouse, a pen or a finger. With the keyboard: the arrow keys move the pen, the space bar puts it
+      down or lifts it, Delete clears the pad.</p>
+    <div class="x-drawing">
+      <canvas id="x-pad" width="${PAD}" height="${PAD}" tabindex="0" role="application" aria-labelledby="x-pad-title"
+        aria-describedby="x-pad-help"></canvas>
+      <div class="x-digits" id="x-drawn" role="list" aria-label="Your digit"></div>
+    </div>
+    <button type="button" id="x-clear">Clear the pad</button>
+    <p id="x-heard" class="x-heard" role="status"></p>`;
+  const get = (id) => document.getElementById(`x-${id}`);
+  const nats = (value) => Math.round(value).toLocaleString("en").replace("-", "−");
+
+  // ---- settings ------------------------------------------------------------------------------------------------
+
+  let shown = 0; // the first of the digits in the row
+  let drawn = null;
+  let current = null;
+  let curveTimer = 0;
+  let curveOf = {};
+
+  function settings() {
+    const exponent = Number(get("lambda").value);
+    return {
+      method: home.querySelector("input[name=method]:checked").value,
+      lam: 10 ** exponent,
+      percent: Number(get("removed").value),
+    };
+  }
+
+  function update() {
+    const began = performance.now(), { method, lam, percent } = settings();
+    const text = String(Number(lam.toPrecision(3)));
+    get("lambda-value").textContent = text;
+    get("lambda").setAttribute("aria-valuetext", `lambda ${text}`);
+    get("removed-value").textContent = `${percent}%`;
+    get("removed").setAttribute("aria-valuetext", `${percent} percent of the weights removed`);
+    current = { ...explorer.measure(method, lam, percent), lam };
+    get("accuracy").textContent = `${(100 * current.accuracy).toFixed(1)}%`;
+    get("remaining").textContent = `${current.remaining.toLocaleString("en")} of ${current.weights.toLocaleString("en")}`;
+    const error = nats(current.logLikelihood.error);
+    get("evidence").textContent = `${nats(current.evidence)} ± ${error}`;
+    get("likelihood").textContent = `${nats(current.logLikelihood.value)} ± ${error}`;
+    get("kl").textContent = nats(current.kl);
+    drawWeights();
+    drawDigits();
+    if (curveOf.method !== method || curveOf.lam !== lam) {
+      clearTimeout(curveTimer);
+      curveTimer = setTimeout(() => {
+        curveOf = { method, lam, accuracies: explorer.curve(method, lam) };
+        drawCurve();
+      });
+    } else drawCurve();
+    home.dataset.milliseconds = performance.now() - began;
+  }
+
+  let listening = 0; // a screen reader hears the numbers once the slider rests
+  function announce() {
+    clearTimeout(listening);
+    listening = setTimeout(() => {
+      get("heard").textContent =
+        `Accuracy ${get("accuracy").textContent}, evidence ${get("evidence").textContent} nats, ${get("remaining").textContent} weights.`;
+    }, 700);
+  }
+
+  // ---- pictures ------------------------------------------------------------------------------------------------
+
+  function drawCurve() {
+    const { accuracies } = curveOf;
+    const x = (percent) => MARGIN.left + (percent / 99) * (WIDTH - MARGIN.left - MARGIN.right);
+    const y = (share) => HEIGHT - MARGIN.bottom - share * (HEIGHT - MARGIN.top - MARGIN.bottom);
+    const line = explorer.LEVELS.map((percent, k) => `${x(percent)},${y(accuracies[k])}`).join(" ");
+    const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) =>
+      `<line class="x-grid" x1="${MARGIN.left}" x2="${WIDTH - MARGIN.right}" y1="${y(share)}" y2="${y(share)}"/>
+       <text x="${MARGIN.left - 6}" y="${y(share) + 4}" text-anchor="end">${100 * share}%</text>`);
+    const marks = [0, 20, 40, 60, 80, 99].map((percent) =>
+      `<text x="${x(percent)}" y="${HEIGHT - MARGIN.bottom + 16}" text-anchor="middle">${percent}</text>`);
+    get("curve").innerHTML = `${ticks.join("")}${marks.join("")}
+      <text x="${(WIDTH + MARGIN.left) / 2}" y="${HEIGHT - 4}" text-anchor="middle">weights removed, %</text>
+      <polyline class="x-line" points="${line}"/>
+      ${explorer.LEVELS.map((percent, k) => `<circle class="x-dot" cx="${x(percent)}" cy="${y(accuracies[k])}" r="3"/>`).join("")}
+      <circle class="x-here" cx="${x(current.percent)}" cy="${y(current.accuracy)}" r="7"/>`;
+    const told = explorer.LEVELS.map((percent, k) => `${percent}%: ${(100 * accuracies[k]).toFixed(1)}%`).join(", ");
+    get("curve").setAttribute("aria-label",
+      `Accuracy on ${explorer.parts.test.length} test digits against the percent of removed weights. ${told}. ` +
+      `Now ${current.percent}% removed: ${(100 * current.accuracy).toFixed(1)}%.`);
+  }
+
+  function drawWeights() {
+    const { net, name } = current, { inputs, hidden } = explorer.models[name];
+    const side = Math.round(Math.sqrt(inputs)), across = Math.ceil(Math.sqrt(hidden)), step = side + 1;
+    const canvas = get("weights");
+    if (canvas.width !== across * step - 1) canvas.width = canvas.height = across * step - 1;
+    const context = canvas.getContext("2d"), picture = context.createImageData(canvas.width, canvas.height);
+    let scale = 0;
+    for (const weight of net.mean.W1) scale = Math.max(scale, Math.abs(weight));
+    for (let unit = 0; unit < hidden; unit++) {
+      const left = (unit % across) * step, top = Math.floor(unit / across) * step;
+      for (let i = 0; i < inputs; i++) {
+        const at = i * hidden + unit, weight = net.mean.W1[at];
+        const strength = Math.min(1, 2.5 * Math.abs(weight) / scale), to = weight < 0 ? NEGATIVE : POSITIVE;
+        const pixel = 4 * ((top + Math.floor(i / side)) * canvas.width + left + (i % side));
+        for (let c = 0; c < 3; c++) picture.data[pixel + c] = net.keepW1[at] ? 255 + (to[c] - 255) * strength : REMOVED[c];
+        picture.data[pixel + 3] = 255;
+      }
+    }
+    context.putImageData(picture, 0, 0);
+    canvas.setAttribute("aria-label", `First-layer weights of ${hidden} hidden units; ${current.percent}% of them removed.`);
+  }
+
+  function drawDigits() {
+    const row = Array.from({ length: 7 }, (_, k) => explorer.parts.test[(shown + k) % explorer.parts.test.length]);
+    fill(get("digits"), row);
+    fill(get("drawn"), drawn ? [drawn] : []);
+  }
+
+  function fill(list, digits) {
+    while (list.children.length > digits.length) list.lastChild.remove();
+    explorer.predict(current.net, digits).forEach((probabilities, k) => {
+      const item = list.children[k] || list.appendChild(card(probabilities.length));
+      const digit = digits[k], answer = probabilities.indexOf(Math.max(...probabilities));
+      if (item.digit !== digit) paint(item.querySelector("canvas"), digit.image);
+      item.digit = digit;
+      item.querySelectorAll("i").forEach((bar, c) => {
+        bar.style.height = `${(100 * probabilities[c]).toFixed(1)}%`;
+        bar.classList.toggle("x-best", c === answer);
+      });
+      const sure = `${answer}, ${(100 * probabilities[answer]).toFixed(0)}%`;
+      const truth = digit.label === undefined ? "" : digit.label === answer ? " ✓" : ` ✗ (${digit.label})`;
+      item.querySelector("p").textContent = sure + truth;
+      item.setAttribute("aria-label", digit.label === undefined ? `Your digit: ${sure}` : `A ${digit.label}, recognised as ${sure}`);
+    });
+  }
+
+  function card(classes) {
+    const item = document.createElement("div");
+    item.setAttribute("role", "listitem");
+    item.className = "x-card";
+    const bars = Array.from({ length: classes }, (_, c) => `<span><i></i><b>${c}</b></span>`).join("");
+    item.innerHTML = `<canvas width="28" height="28" aria-hidden="true"></canvas><div class="x-bars" aria-hidden="true">${bars}</div><p></p>`;
+    return item;
+  }
+
+  function paint(canvas, image) {
+    const context = canvas.getContext("2d"), picture = context.createImageData(28, 28);
+    for (let i = 0; i < image.length; i++) picture.data.set([255 - image[i], 255 - image[i], 255 - image[i], 255], 4 * i);
+    context.putImageData(picture, 0, 0);
+  }
+
+  // ---- the pad -------------------------------------------------------------------------------------------------
+
+  const pad = get("pad"), pen = pad.getContext("2d", { willReadFrequently: true });
+  const key = { x: PAD / 2, y: PAD / 4, down: false };
+  let ink = null; // the strokes without the keyboard's pen on top
+
+  function clear() {
+    pen.fillStyle = "#fff";
+    pen.fillRect(0, 0, PAD, PAD);
+    ink = null;
+    key.down = false;
+    read();
+  }
+
+  function stroke(fromX, fromY, x, y) {
+    if (ink) pen.putImageData(ink, 0, 0);
+    ink = null;
+    pen.strokeStyle = "#000";
+    pen.lineWidth = PAD / 13;
+    pen.lineCap = "round";
+    pen.beginPath();
+    pen.moveTo(fromX, fromY);
+    pen.lineTo(x, y + 0.01);
+    pen.stroke();
+  }
+
+  function read() {
+    const { data } = ink || pen.getImageData(0, 0, PAD, PAD), gray = new Uint8Array(PAD * PAD);
+    for (let i = 0; i < gray.length; i++) gray[i] = 255 - data[4 * i];
+    const image = explorer.normalise(gray, PAD);
+    drawn = image && explorer.sparse(image);
+    if (current) fill(get("drawn"), drawn ? [drawn] : []);
+    if (drawn) get("heard").textContent = get("drawn").firstChild.getAttribute("aria-label");
+  }
+
+  function place(event) {
+    const box = pad.getBoundingClientRect();
+    return [(event.clientX - box.left) * PAD / box.width, (event.clientY - box.top) * PAD / box.height];
+  }
+
+  let last = null;
+  pad.addEventListener("pointerdown", (event) => {
+    pad.setPointerCapture(event.pointerId);
+    last = place(event);
+    stroke(...last, ...last);
+    read();
+  });
+  pad.addEventListener("pointermove", (event) => {
+    if (!last) return;
+    const now = place(event);
+    stroke(...last, ...now);
+    last = now;
+    read();
+  });
+  for (const end of ["pointerup", "pointercancel"]) pad.addEventListener(end, () => { last = null; });
+
+  function showPen() {
+    if (ink) pen.putImageData(ink, 0, 0);
+    ink = pen.getImageData(0, 0, PAD, PAD);
+    pen.lineWidth = 3;
+    pen.strokeStyle = key.down ? "#b35806" : "#2166ac";
+    pen.beginPath();
+    pen.arc(key.x, key.y, 10, 0, 2 * Math.PI);
+    pen.stroke();
+  }
+
+  pad.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (step) {
+      const from = { ...key };
+      key.x = Math.max(0, Math.min(PAD, key.x + 8 * step[0]));
+      key.y = Math.max(0, Math.min(PAD, key.y + 8 * step[1]));
+      if (key.down) { stroke(from.x, from.y, key.x, key.y); read(); }
+    } else if (event.key === " ") {
+      key.down = !key.down;
+      if (key.down) { stroke(key.x, key.y, key.x, key.y); read(); }
+    } else if (event.key === "Delete" || event.key === "Backspace") clear();
+    else return;
+    event.preventDefault();
+    showPen();
+  });
+  pad.addEventListener("focus", () => { if (pad.matches(":focus-visible")) showPen(); });
+  pad.addEventListener("blur", () => { if (ink) { pen.putImageData(ink, 0, 0); ink = null; } });
+
+  // ---- start ---------------------------------------------------------------------------------------------------
+
+  explorer.ready.then(() => {
+    const { train } = explorer.models.low_rank;
+    get("note").textContent =
+      `Computed here, by this page: the accuracy on ${explorer.parts.test.length.toLocaleString("en")} test digits; the ` +
+      `log-likelihood from ${explorer.SAMPLE} training digits and scaled up to all ${train.toLocaleString("en")}, with the ` +
+      `standard error of that. Evidence and KL are those of the whole posterior, before any weight is removed. Parameters of ` +
+      `seed ${explorer.models.low_rank.seed}, from the runs ${explorer.models.low_rank.run} and ${explorer.models.linear.run}.`;
+    get("status").hidden = true;
+    home.classList.add("x-ready");
+    clear();
+    for (const id of ["lambda", "removed"]) get(id).addEventListener("input", () => { update(); announce(); });
+    home.querySelectorAll("input[name=method]").forEach((input) => input.addEventListener("change", () => { update(); announce(); }));
+    home.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+    get("more").addEventListener("click", () => { shown = (shown + 7) % explorer.parts.test.length; drawDigits(); });
+    get("clear").addEventListener("click", clear);
+    update();
+    home.dataset.ready = "true";
+  });
+  for (const name of ["digits", "low_rank", "linear"]) {
+    const script = document.createElement("script");
+    script.src = `_static/explorer/${name}.js`;
+    script.onerror = () => { get("status").textContent = `The file ${script.src} is missing, so the explorer can't compute.`; };
+    document.body.append(script);
+  }
+})();
