@@ -13,7 +13,20 @@ from complexity_control.data import ROOT
 from tests.building import build, environment
 
 CHAPTERS = [*reported.CHAPTERS.values()]
-PAGES = ["index", "derivation", "explorer", *CHAPTERS, "results", "claims", "cost", "speed", "audit", "made", "rerun", "reruns"]
+PAGES = [
+    "index",
+    "derivation",
+    "explorer",
+    *CHAPTERS,
+    "results",
+    "claims",
+    "cost",
+    "speed",
+    "audit",
+    "made",
+    "rerun",
+    "reruns",
+]
 
 
 def soup(page: Path) -> BeautifulSoup:
