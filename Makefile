@@ -44,7 +44,7 @@ lint: setup  ## style and types of package, tests and notebooks
 	@$(BIN)/mypy
 	@$(BIN)/nbstripout --verify chapters/*.ipynb
 
-bench: setup .venv-bench/ready  ## what a training step costs here, beside other libraries, and how cost grows; ten minutes
+bench: setup .venv-bench/ready  ## what a training step costs here, beside other libraries, and how cost grows; a quarter of an hour
 	@$(BIN)/python benchmarks/speed.py
 	@$(BIN)/python benchmarks/growth.py
 

@@ -6,7 +6,7 @@ import time
 from typing import NamedTuple
 
 import torch
-from peers import BATCH, BATCHES, LAM, LOCAL, PASSES, Line, of_layers, torch_matmuls
+from peers import BATCH, BATCHES, LAM, LOCAL, Line, of_layers, torch_matmuls
 
 from complexity_control import data, experiment, parameters, training
 
@@ -29,7 +29,7 @@ OURS = {
     "ours-linear": Mode("ours, linear hypernetwork", {"samples": 1}, "e_linear"),
     "ours-whole": Mode("ours, compiled, float32", whole=True),
 }
-WARM_UP = 2  # epochs; the first compiles
+WARM_UP = 2  # passes over the batches, not timed; the first compiles
 ENDLESS = 1_000_000  # epochs: the process lives until speed.py is done with it
 SIDE = 2048  # of the matrices that the peak is measured with
 KERNELS = ("none", "bf16")  # what torch may use to multiply float32 matrices; none is its default
@@ -45,24 +45,22 @@ def serve(mode: Mode) -> None:
     models = [training.Model(None if mode.chapter == "e_linear" else LAM, 0)]
     method = experiment.method_of(p)
     params = training.start(method, models, digits, p)
-    steps, passes = training.steps(len(digits.train_labels), p) // p.epochs, 1 if mode.whole else PASSES
+    steps = training.steps(len(digits.train_labels), p) // p.epochs
 
     one = p.model_copy(update={"epochs": 1})
     with torch.compiler.set_stance("force_eager"):  # compiled, the products would be hidden
         few = data.load(p.dataset, train=BATCH)
         found = torch_matmuls(lambda: training.fit(method, params, models, few, one))
-    epochs, begin = -WARM_UP, 0.0
+    epochs, passes, begin = 0, WARM_UP, 0.0
 
     def on_epoch(*_: object) -> None:
-        nonlocal epochs, begin
+        nonlocal epochs, passes, begin
         epochs += 1
-        if epochs == 0:
-            line.tell(version=torch.__version__, counts=of_layers(found))
-        elif epochs > 0 and epochs % passes == 0:
-            line.tell(seconds=time.perf_counter() - begin, steps=steps * passes)
-        else:
+        if epochs < passes:
             return
-        begin = time.perf_counter()
+        what = {"seconds": time.perf_counter() - begin, "steps": steps * passes}
+        passes = line.tell(**what if begin else {"version": torch.__version__, "counts": of_layers(found)})
+        epochs, begin = 0, time.perf_counter()
 
     training.fit(method, params, models, digits, p, on_epoch)
 

@@ -24,7 +24,6 @@ import numpy as np
 SIZES = [784, 100, 10]
 BATCH = 128
 BATCHES = 100  # prepared for the peers, which so pay neither for choosing digits nor for making floats of bytes
-PASSES = 4  # over the batches, in a repeat
 LAM = 1.0
 PRIOR_STD = 0.1
 LEARNING_RATE = 5e-4
@@ -403,11 +402,16 @@ class Line:
         self.out = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
 
-    def tell(self, **what: Any) -> None:
-        """Say something, and wait to be asked for the next repeat; the process ends when nobody asks any more."""
+    def tell(self, **what: Any) -> int:
+        """Say something, and wait to be asked for the next repeat; the process ends when nobody asks any more.
+
+        Returns: how many passes over the batches that repeat has.
+        """
         print(json.dumps(what), file=self.out, flush=True)
-        if not sys.stdin.readline():
+        request = sys.stdin.readline()
+        if not request:
             os._exit(0)
+        return int(request)
 
 
 def serve(peer: Peer, digits: str) -> None:
@@ -421,15 +425,14 @@ def serve(peer: Peer, digits: str) -> None:
         return sum(map(float, losses)) / len(losses)  # also waits for what still runs
 
     first = train(1)
-    line.tell(version=version(peer.package), counts=matmuls(peer, step, *next(iter(batches))))
-    passes = 1 if peer.loader else PASSES
+    passes = line.tell(version=version(peer.package), counts=matmuls(peer, step, *next(iter(batches))))
     while True:
         begin = time.perf_counter()
         last = train(passes)
         seconds = time.perf_counter() - begin
         if not last < first:  # what doesn't train is no peer
             raise ArithmeticError(f"the loss went from {first} to {last} nats a digit")
-        line.tell(seconds=seconds, steps=passes * len(batches))
+        passes = line.tell(seconds=seconds, steps=passes * len(batches))
 
 
 if __name__ == "__main__":

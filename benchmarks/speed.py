@@ -15,7 +15,7 @@ import click
 import numpy as np
 import pandas as pd
 from ours import OURS
-from peers import BATCH, BATCHES, PASSES, PEERS, flops
+from peers import BATCH, BATCHES, PEERS, flops
 from tqdm import tqdm
 
 from complexity_control import data, parameters, results, runs, training
@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     "PYTHONWARNINGS": "ignore",
 }
+PASSES = 4  # over the batches, in a repeat
 KINDS = {"step": "ours", "linear": "ours-linear", "whole": "ours-whole"}  # what compares, and with which of ours
 
 
@@ -79,11 +80,11 @@ class Competitor:
             raise Failed((self.errors.read().strip().splitlines() or ["it ended without a word"])[-1])
         return json.loads(answer)
 
-    def ask(self) -> dict[str, Any]:
-        """The next repeat."""
+    def ask(self, passes: int) -> dict[str, Any]:
+        """The next repeat: so many passes over the batches."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # `hear` tells why
-            print(file=self.process.stdin, flush=True)
+            print(passes, file=self.process.stdin, flush=True)
         return self.hear()
 
     def end(self) -> None:
@@ -94,7 +95,7 @@ class Competitor:
             stream.close()
 
 
-def race(names: Sequence[str], repeats: int) -> tuple[dict, dict, dict]:
+def race(names: Sequence[str], repeats: int, passes: int) -> tuple[dict, dict, dict]:
     """What each said of itself at the start, its repeats, and the reason of each that failed."""
     hello: dict[str, dict] = {}
     heard: dict[str, list[dict]] = {name: [] for name in names}
@@ -116,7 +117,7 @@ def race(names: Sequence[str], repeats: int) -> tuple[dict, dict, dict]:
                         hello[name] = competitor.hear()
                         hello[name]["startup"] = time.perf_counter() - competitor.began
                     elif name not in failed:
-                        heard[name].append(alive[name].ask())
+                        heard[name].append(alive[name].ask(1 if kind(name) == "whole" else passes))
                 except Failed as error:
                     failed[name] = str(error)
         finally:
@@ -160,6 +161,8 @@ def table(hello: dict, heard: dict, failed: dict) -> tuple[pd.DataFrame, dict[st
 
 def kind(name: str) -> str:
     """What a competitor's steps compare with."""
+    if name == "peak":
+        return name
     if name in OURS:
         return "whole" if OURS[name].whole else "linear" if OURS[name].chapter == "e_linear" else "step"
     return "whole" if PEERS[name].loader else "linear" if PEERS[name].linear else "step"
@@ -168,7 +171,7 @@ def kind(name: str) -> str:
 @click.command(help=__doc__)
 @click.option("--only", multiple=True, type=click.Choice([*OURS, *PEERS]), help="Time only this one; may be repeated.")
 @click.option("--repeats", default=9, show_default=True, help="Repeats of each, taken in turn; the median counts.")
-@click.option("--quick", is_flag=True, help="Two repeats, for a look.")
+@click.option("--quick", is_flag=True, help="Two short repeats, for a look.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -178,9 +181,9 @@ def kind(name: str) -> str:
 def main(only: tuple[str, ...], repeats: int, quick: bool, out: Path) -> None:
     if (only or quick) and out == results.folder("paper"):
         raise click.UsageError("a part of the table, or a look, is not for the book: give --out FOLDER")
-    repeats = 2 if quick else repeats
+    repeats, passes = (2, 1) if quick else (repeats, PASSES)
     names = ["peak", *(only or [*OURS, *PEERS])]
-    hello, heard, failed = race(names, repeats)
+    hello, heard, failed = race(names, repeats, passes)
     for name, reason in failed.items():
         click.echo(f"{name} is left out: {reason}", err=True)
     if "peak" in failed or len(failed) == len(names) - 1:
@@ -192,7 +195,7 @@ def main(only: tuple[str, ...], repeats: int, quick: bool, out: Path) -> None:
         "cores": os.cpu_count(),
         "threads": 1,
         "repeats": repeats,
-        "steps_a_repeat": BATCHES * PASSES,
+        "steps_a_repeat": BATCHES * passes,
         "batch": BATCH,
         "gflops": {kernels: round(speed, 1) for kernels, speed in speeds.items()},
         # of method (a): steps of one model x lambdas x seeds

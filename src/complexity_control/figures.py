@@ -8,7 +8,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from complexity_control import reported
 from complexity_control.runs import Run
@@ -153,12 +155,21 @@ def steps(record: Recorded) -> Figure:
     rows = bench[bench["kind"] == "step"].sort_values("ms")
     who = rows["estimator"].mask(rows["name"].str.startswith("ours"), "ours")
     groups = dict(zip(["ours", *sorted(set(bench["estimator"]))], sns.color_palette("colorblind"), strict=False))
-    sns.barplot(rows, x="ms", y="label", hue=who, palette=groups, dodge=False, ax=ax)
+    sns.barplot(
+        rows,
+        x="ms",
+        y="label",
+        hue=who,
+        hue_order=[g for g in groups if g in set(who)],
+        palette=groups,
+        dodge=False,
+        ax=ax,
+    )
     for place, ms in enumerate(rows["ms"]):
         ax.text(ms, place, f" {ms:.2f}", va="center", fontsize="small")
     ax.set(xscale="log", xlim=(rows["ms"].min() / 2, rows["ms"].max() * 1.5), xlabel="ms a training step", ylabel="")
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.legend(title="", loc="lower right")
+    _plain_ticks(ax.xaxis)
+    sns.move_legend(ax, "lower center", bbox_to_anchor=(0.5, 1), ncols=3, title=None, frameon=False)
     ax.grid(visible=False, axis="y")
     return figure
 
@@ -176,7 +187,7 @@ def growth(record: Recorded) -> Figure:
         return _not_yet(figure)
     colours = sns.color_palette("colorblind")
     for (name, shown), column in zip(axes_of.items(), axes.T, strict=True):
-        for (quantity, title), ax in zip(GROWTH.items(), column, strict=True):
+        for quantity, ax in zip(GROWTH, column, strict=True):
             for k, which in enumerate(shown):
                 points = record.growth[record.growth["axis"] == which]
                 power = exponent(points, quantity)
@@ -186,10 +197,20 @@ def growth(record: Recorded) -> Figure:
                 style = {"color": colours[k], "marker": MARKERS[k]}
                 ax.plot(points["value"], points[quantity], linestyle="none", **style)
                 ax.plot(points["value"], line, color=colours[k], label=f"{label}exponent {power:.2f}")
-            ax.set(xscale="log", yscale="log", ylabel=title if column is axes.T[0] else "")
+            ax.set(xscale="log", yscale="log")
             ax.legend(fontsize="small")
+            _plain_ticks(ax.yaxis)
         column[1].set_xlabel(name)
+    for title, ax in zip(GROWTH.values(), axes[:, 0], strict=True):
+        ax.set_ylabel(title)
     return figure
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """1, 2, 5, 10, ... on a logarithmic axis, because most of ours span little more than a decade."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _not_yet(figure: Figure) -> Figure:

@@ -18,8 +18,8 @@ COLUMNS = {
     "range": "min–max",
     "ratio": "times ours",
     "peak_share": "share of peak",
-    "matmuls_layer_1": "products, layer 1",
-    "estimator": "noise",
+    "matmuls_layer_1": "layer 1 products",
+    "estimator": "estimator",
 }
 WHOLE = {
     "label": "",
@@ -30,6 +30,7 @@ WHOLE = {
     "startup_seconds": "start, s",
     "minutes": "all of (a), minutes",
 }
+RANGES = ("min–max", "ms a model-step", "peak memory, MB")  # columns that stay in a line
 
 
 class Recorded(NamedTuple):
@@ -104,12 +105,12 @@ def table(record: Recorded, kind: str) -> Styler | None:
         return None
     rows = record.bench[record.bench["kind"] == kind].sort_values("ms")
     spread = [f"{low:.2f}–{high:.2f}" for low, high in zip(rows["ms_min"], rows["ms_max"], strict=True)]
+    versions = rows["version"].str.split("+").str[0]
     seconds = rows["startup_seconds"] + rows["ms"] / 1e3 * record.about["steps_of_a"]
-    rows = rows.assign(range=spread, minutes=seconds / 60)
+    rows = rows.assign(range=spread, version=versions, minutes=seconds / 60)
     names = WHOLE if kind == "whole" else COLUMNS
     formats = {"ms a step": "{:.2f}", "times ours": "{:.2f}", "share of peak": "{:.0%}", "start, s": "{:.0f}"}
-    shown = rows[list(names)].rename(columns=names)
-    return shown.style.format(formats | {"all of (a), minutes": "{:.1f}"}, subset=None).hide(axis="index")
+    return _shown(rows[list(names)].rename(columns=names), formats | {"all of (a), minutes": "{:.1f}"})
 
 
 def exponents(record: Recorded) -> Styler | None:
@@ -131,4 +132,22 @@ def exponents(record: Recorded) -> Styler | None:
             }
         )
     formats = {"from": "{:,}", "to": "{:,}", "exponent": "{:.2f}", "exponent of memory": "{:.2f}"}
-    return pd.DataFrame(rows).style.format(formats).hide(axis="index")
+    return _shown(pd.DataFrame(rows), formats)
+
+
+def baseline(record: Recorded) -> Markdown:
+    """What memory begins with."""
+    if not record:
+        return Markdown("")
+    before, after = record.growth["memory_before_mb"].median(), record.growth["memory_mb"].max()
+    return Markdown(
+        f"Python and torch hold {before:.0f} MB before any digit is loaded, a good part of each peak, which is why "
+        f"memory's exponents are small; the largest peak of all points is {after:.0f} MB."
+    )
+
+
+def _shown(rows: pd.DataFrame, formats: dict[str, str]) -> Styler:
+    styler = rows.style.format({name: form for name, form in formats.items() if name in rows.columns})
+    ranges = [name for name in RANGES if name in rows.columns]
+    styler = styler.set_properties(**{"padding-right": "0.8em"}).set_properties(ranges, **{"white-space": "nowrap"})
+    return styler.set_properties(list(rows.columns[:1]), **{"min-width": "11em"}).hide(axis="index")
