@@ -49,23 +49,22 @@ class Competitor:
         python = sys.executable
         if not ours and PEERS[name].environment != ".venv":
             python = str(ROOT / PEERS[name].environment / "bin" / "python")
+        if not Path(python).exists():
+            raise Failed("not installed; `make bench` does it")
         script = [str(HERE / "ours.py"), name] if ours else [str(HERE / "peers.py"), name, str(digits)]
         environment = os.environ | ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": str(folder / f"{name}-cache")}
         if name in OURS and not OURS[name].compiled:
             environment["TORCHDYNAMO_DISABLE"] = "1"
         self.errors = (folder / f"{name}.txt").open("w+")
         self.began = time.perf_counter()
-        try:
-            self.process = subprocess.Popen(
-                [python, *script],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self.errors,
-                text=True,
-            )
-        except FileNotFoundError:
-            raise Failed("not installed; `make bench` does it") from None
+        self.process = subprocess.Popen(
+            [python, *script],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+        )
 
     def hear(self) -> dict[str, Any]:
         """What the process says next; it may take its time.
