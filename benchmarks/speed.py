@@ -197,6 +197,7 @@ def main(only: tuple[str, ...], repeats: int, quick: bool, out: Path) -> None:
         "steps_a_repeat": BATCHES * passes,
         "batch": BATCH,
         "gflops": {kernels: round(speed, 1) for kernels, speed in speeds.items()},
+        "product_kernels": {name: said["kernels"] for name, said in hello.items() if "kernels" in said},
         # of method (a): steps of one model x lambdas x seeds
         "steps_of_a": training.steps(60_000, p) * len(p.lambdas) * len(p.seeds),
         "left_out": failed,
