@@ -74,6 +74,7 @@ def step(axis: str, value: int) -> float:
     change = {"width": {"hidden": [value]}, "digits": {}}.get(axis, {"samples": value})
     given = parameters.defaults(chapter) | {"lambdas": [1.0], "seeds": [0], "epochs": ENDLESS} | change
     p = parameters.check(chapter, given)
+    training.set_products()  # as every run does before it trains
     digits = data.load(p.dataset, train=value if axis == "digits" else FEW)
     models = [training.Model(None if axis.startswith("samples") else 1.0, 0)]
     method = experiment.method_of(p)

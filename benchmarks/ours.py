@@ -39,6 +39,7 @@ def serve(mode: Mode) -> None:
     """Train without an end; each repeat is some epochs, and between two of them the training waits to be asked."""
     line = Line()
     torch.set_num_threads(1)
+    kernels = training.set_products()  # as every run does before it trains
     given = parameters.defaults(mode.chapter) | mode.changes | {"lambdas": [LAM], "seeds": [0]}
     p = parameters.check(mode.chapter, given | {"epochs": ENDLESS})
     digits = data.load(p.dataset, train=None if mode.whole else BATCH * BATCHES)
@@ -58,8 +59,9 @@ def serve(mode: Mode) -> None:
         epochs += 1
         if epochs < passes:
             return
+        start = {"version": torch.__version__, "counts": of_layers(found), "kernels": kernels}
         what = {"seconds": time.perf_counter() - begin, "steps": steps * passes}
-        passes = line.tell(**what if begin else {"version": torch.__version__, "counts": of_layers(found)})
+        passes = line.tell(**what if begin else start)
         epochs, begin = 0, time.perf_counter()
 
     training.fit(method, params, models, digits, p, on_epoch)

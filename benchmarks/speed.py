@@ -49,23 +49,22 @@ class Competitor:
         python = sys.executable
         if not ours and PEERS[name].environment != ".venv":
             python = str(ROOT / PEERS[name].environment / "bin" / "python")
+        if not Path(python).exists():
+            raise Failed("not installed; `make bench` does it")
         script = [str(HERE / "ours.py"), name] if ours else [str(HERE / "peers.py"), name, str(digits)]
         environment = os.environ | ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": str(folder / f"{name}-cache")}
         if name in OURS and not OURS[name].compiled:
             environment["TORCHDYNAMO_DISABLE"] = "1"
         self.errors = (folder / f"{name}.txt").open("w+")
         self.began = time.perf_counter()
-        try:
-            self.process = subprocess.Popen(
-                [python, *script],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self.errors,
-                text=True,
-            )
-        except FileNotFoundError:
-            raise Failed("not installed; `make bench` does it") from None
+        self.process = subprocess.Popen(
+            [python, *script],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+        )
 
     def hear(self) -> dict[str, Any]:
         """What the process says next; it may take its time.
@@ -198,6 +197,7 @@ def main(only: tuple[str, ...], repeats: int, quick: bool, out: Path) -> None:
         "steps_a_repeat": BATCHES * passes,
         "batch": BATCH,
         "gflops": {kernels: round(speed, 1) for kernels, speed in speeds.items()},
+        "product_kernels": {name: said["kernels"] for name, said in hello.items() if "kernels" in said},
         # of method (a): steps of one model x lambdas x seeds
         "steps_of_a": training.steps(60_000, p) * len(p.lambdas) * len(p.seeds),
         "left_out": failed,
