@@ -49,6 +49,7 @@ rule site:
         cp {input.pages} {input.notebooks} {BOOK}/notebooks/reruns.ipynb {input.toc} {BOOK}/source
         cp -r {BOOK}/results {BOOK}/source/results
         cp -r {BOOK}/reruns {BOOK}/source/runs
+        cp -r profiles {BOOK}/source/profiles
         sed 's/announcement: ""/announcement: "{params.banner}"/' {input.config} > {BOOK}/source/_config.yml
         jupyter-book build {BOOK}/source --path-output {BOOK}/build --warningiserror --nitpick --keep-going --quiet
         rm -rf {BOOK}/html

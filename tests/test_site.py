@@ -16,7 +16,7 @@ from complexity_control import reported
 from complexity_control.data import ROOT
 
 CHAPTERS = [*reported.CHAPTERS.values()]
-PAGES = ["index", "derivation", *CHAPTERS, "results", "claims", "cost", "audit"]
+PAGES = ["index", "derivation", *CHAPTERS, "results", "claims", "cost", "audit", "rerun", "reruns"]
 
 
 def copy_of_the_project(folder: Path) -> Path:
@@ -123,6 +123,19 @@ def test_results_show_every_printed_value_beside_ours(site):
     for printed in ("paper −9,035", "paper 7,458,976,000", "paper 0.877", "paper 2.21", "paper −134,341"):
         assert printed in text
     assert "not there yet" not in text
+
+
+def test_every_run_has_a_row_and_a_page_with_the_command_that_repeats_it(project, site):
+    on_record = {path.name for path in (project / "book" / "runs").glob("[!.]*") if (path / "receipt.json").is_file()}
+    rows = soup(site / "reruns.html").select(".registry tbody tr")
+    assert {row.a["href"] for row in rows if row.a} == {f"runs/{run}.html" for run in on_record}
+    for run in on_record:
+        page = soup(site / "runs" / f"{run}.html")
+        assert f"ccbook run {run.split('-')[0]}" in page.get_text()
+        assert page.select("img[src$='.svg']")
+        for target in [a["href"] for a in page.select("article a[href]")]:
+            path = urlparse(str(target)).path
+            assert not path or (site / "runs" / path).is_file()
 
 
 def test_a_byte_changed_under_the_runs_stops_the_sites_build(project):
