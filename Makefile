@@ -65,4 +65,4 @@ lock: setup  ## renew requirements.lock from pyproject.toml
 	@mv requirements.tmp requirements.lock && rm requirements.new
 
 clean:  ## remove pages and notebooks; digits, runs and results stay
-	rm -rf book/html book/source book/build book/notebooks book/quick .snakemake book/runs/.partial-* data/.download-*
+	rm -rf book/html book/source book/build book/notebooks book/reruns book/sweeps book/quick .snakemake book/runs/.partial-* data/.download-*

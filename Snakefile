@@ -60,6 +60,7 @@ rule site:
         cp -r {BOOK}/reruns {BOOK}/source/runs
         cp -r chapters/_static {BOOK}/source/_static
         cp {BOOK}/explorer/*.js {BOOK}/source/_static/explorer
+        cp -r profiles {BOOK}/source/profiles
         sed 's/announcement: ""/announcement: "{params.banner}"/' {input.config} > {BOOK}/source/_config.yml
         touch {BOOK}/source/pdf.md
         jupyter-book build {BOOK}/source --path-output {BOOK}/build --builder singlehtml --warningiserror --nitpick --quiet

@@ -251,17 +251,24 @@ def test_a_damaged_run_is_listed_and_can_be_removed(ccbook, two):
     assert "damaged:" not in ended(ccbook("runs"))
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_with_130_and_a_word(folder, record, signum):
-    words = ["run", "a", "--set", f"dataset={folder}", "epochs=100000", "hidden=6", "seeds=0", "lambdas=1"]
+@pytest.mark.parametrize(
+    ("signum", "to", "more"),
+    [
+        (signal.SIGINT, os.kill, "lambdas=1"),
+        (signal.SIGTERM, os.kill, "lambdas=1"),
+        (signal.SIGINT, os.killpg, "lambdas=1,10"),  # as a terminal sends it: to the workers on other cores too
+    ],
+)
+def test_ctrl_c_ends_with_130_and_a_word_and_leaves_nothing(folder, record, signum, to, more):
+    words = ["run", "a", "--set", f"dataset={folder}", "epochs=100000", "hidden=6", "seeds=0", more]
     command = [sys.executable, "-m", "complexity_control.cli", *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr
         while process.stderr.read(1) != "%":
             pass  # until the bar stands there: training has begun
         time.sleep(1)
-        process.send_signal(signum)
-        said = process.stderr.read()
+        to(process.pid, signum)
+        said = process.stderr.read()  # to the end of the last process that could still write
     assert process.returncode == 130, said
     assert "stopped; what is on record stays" in said
     assert "Traceback" not in said

@@ -88,7 +88,7 @@ def words(small) -> list[str]:
 
 
 def mounted(options: str, command: list[str], record: Path) -> subprocess.CompletedProcess:
-    """A command with a file system of its own as the record, seen by no other; at the end its files are listed."""
+    """A command whose record is a file system of its own; at the end the files there are listed."""
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("needs a kernel that lets a user mount in a namespace")
     record.mkdir(exist_ok=True)
@@ -190,16 +190,20 @@ def test_a_kill_while_a_run_is_replaced_loses_neither(small, record):
     assert [path.name for path in record.iterdir()] == [run.id]
 
 
-def perform_quietly(given: dict) -> None:
-    torch.set_num_threads(1)
-    experiment.perform("a_direct", given)
+def record_again(folder: Path, made: runs.Run, given: dict) -> None:
+    p, digits, _ = runs.resolve("a_direct", given)
+    tables = {"curves": made.curves, "metrics": made.metrics}
+    runs.store(folder, p, digits, made.posterior, tables, {}, seconds=1, cores=1)
 
 
-@pytest.mark.parametrize("force", [False, True])
-def test_a_hundred_identical_runs_started_at_once_are_one_run(small, record, force):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["complexity_control.experiment", "torch._dynamo"])
-    many = [context.Process(target=perform_quietly, args=(small | {"force": force},)) for _ in range(100)]
+def test_a_hundred_identical_runs_recorded_at_once_are_one_run(small, record, tmp_path):
+    """A hundred processes finish the same run together; every second one replaces what it finds."""
+    made = experiment.perform("a_direct", small)
+    made = made._replace(folder=made.folder.rename(tmp_path / made.id))
+    context = multiprocessing.get_context("forkserver")  # torch is loaded once
+    context.set_forkserver_preload(["complexity_control.runs"])
+    given = [small | {"force": k % 2 == 0} for k in range(100)]
+    many = [context.Process(target=record_again, args=(record / made.id, made, each)) for each in given]
     for process in many:
         process.start()
     for process in many:

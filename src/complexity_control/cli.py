@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
@@ -50,6 +51,18 @@ def _told() -> Iterator[None]:
         raise _explained(error) from error
     finally:
         signal.signal(signal.SIGTERM, usual)
+
+
+@contextlib.contextmanager
+def _interrupted_alone() -> Iterator[None]:
+    """Ctrl-C reaches this process, and not the workers that it starts: it ends them, and they have nothing to say."""
+    # a thread from before the block takes the signal; Python answers it in the main thread all the same
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _explained(error: Exception) -> Exception:
@@ -173,7 +186,8 @@ def run(
             return
         if not found:
             runs.check_place(p, digits)
-            found = experiment.perform(method, given)
+            with _interrupted_alone():
+                found = experiment.perform(method, given)
         click.echo(f"{found.id}  {registry.said(registry.changes(found.parameters))}".rstrip())
         click.echo(tables.table(found).to_string())
         if notebook:
