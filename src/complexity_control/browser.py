@@ -82,6 +82,7 @@ def pdf(page: Path, out: Path, title: str) -> None:
         settle(tab)
         printed = tab.pdf(
             format="A4",
+            scale=0.75,  # of the size on a screen: 60 signs a line are few on paper
             margin={"top": "20mm", "bottom": "18mm", "left": "16mm", "right": "16mm"},
             print_background=True,
             display_header_footer=True,
