@@ -1,18 +1,29 @@
 """The pages in Chromium: one PDF of the book, screenshots to look through, and what the tests drive."""
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 from playwright.sync_api import Browser, Page, sync_playwright
+from pypdf import PdfWriter
+from pypdf.generic import NameObject, TextStringObject
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MISSING = "no Chromium is found; on Debian and Ubuntu `apt install chromium` brings it, or name one in CHROMIUM"
 WIDTHS = {"wide": 1400, "narrow": 390}  # pixels
 THEMES = ("light", "dark")
+HEADINGS = """[...document.querySelectorAll("h1, h2, h3, h4, h5, h6, [role=heading]")]
+    .filter((heading) => heading.checkVisibility())
+    .map((heading) => {
+        const copy = heading.cloneNode(true);
+        copy.querySelectorAll(".headerlink, mjx-assistive-mml").forEach((part) => part.remove());
+        return copy.textContent.trim();
+    })"""
 
 
 def find() -> str | None:
@@ -47,6 +58,7 @@ def settle(page: Page) -> None:
 def show(page: Page, theme: str) -> None:
     """Switch a page to light or dark, as its own button does."""
     page.evaluate("theme => Object.assign(document.documentElement.dataset, {mode: theme, theme})", theme)
+    page.evaluate("document.getAnimations().forEach((animation) => animation.finish())")  # colours change at once
 
 
 @click.group()
@@ -70,6 +82,7 @@ def pdf(page: Path, out: Path, title: str) -> None:
         settle(tab)
         printed = tab.pdf(
             format="A4",
+            scale=0.75,  # of the size on a screen: 60 signs a line are few on paper
             margin={"top": "20mm", "bottom": "18mm", "left": "16mm", "right": "16mm"},
             print_background=True,
             display_header_footer=True,
@@ -79,7 +92,25 @@ def pdf(page: Path, out: Path, title: str) -> None:
             outline=True,
             tagged=True,
         )
-    out.write_bytes(printed)
+        tab.emulate_media(media="print")
+        headings = tab.evaluate(HEADINGS)
+    _titled(printed, headings).write(out)
+
+
+def _titled(printed: bytes, headings: list[str]) -> PdfWriter:
+    """The PDF with an outline as the headings are; Chromium says one twice if it moved to the next page."""
+    book = PdfWriter(clone_from=io.BytesIO(printed))
+    titles = iter(headings)
+    outline: Any = book.root_object["/Outlines"]
+    waiting = [outline["/First"]]
+    while waiting:
+        entry = waiting.pop().get_object()
+        title = next(titles)
+        if entry["/Title"].replace(" ", "")[:2] != title.replace(" ", "")[:2]:
+            raise ValueError(f"the outline of the PDF has {entry['/Title']!r} where the page has the heading {title!r}")
+        entry[NameObject("/Title")] = TextStringObject(title)
+        waiting += [entry[part] for part in ("/Next", "/First") if part in entry]
+    return book
 
 
 @main.command()

@@ -80,7 +80,6 @@ def pruning_figure(run: Run, behind: Run | None = None) -> Figure:
 def figure1(runs: Mapping[str, Run]) -> Figure:
     """Six panels, one a method; a method without a run says so."""
     figure, axes = plt.subplots(3, 2, figsize=(8.5, 10), sharex=True, sharey=True, layout="constrained")
-    figure.supxlabel("weights removed, %")
     figure.supylabel("test accuracy")
     for (method, name), ax in zip(reported.METHODS.items(), axes.flat, strict=True):
         if method in runs:
@@ -93,6 +92,8 @@ def figure1(runs: Mapping[str, Run]) -> Figure:
         else:
             ax.text(45, 0.5, "not there yet", ha="center", va="center", color="gray")
         ax.set_title(f"({method}) {name}")
+    for ax in axes[-1]:
+        ax.set_xlabel("weights removed, %")
     marks = {mark(run) for run in runs.values()} - {""}
     if marks:
         figure.suptitle(*marks, color="firebrick")

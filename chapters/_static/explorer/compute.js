@@ -6,7 +6,7 @@ methods.py, objective.py, posterior.py, pruning.py; tests/test_browser.py compar
 
 const explorer = (() => {
   const DRAWS = 20; // of the weights, behind each predictive distribution
-  const EVIDENCE_SAMPLE = 400; // training digits; more would make a move of the slider slow
+  const EVIDENCE_SAMPLE = 300; // training digits; more would make a move of the slider slow
   const LEVELS = [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99]; // percent removed, of the curve's points
   const FEEDS = { scaled: (lam) => lam / 100, log: Math.log10, raw: (lam) => lam };
   const models = {};
