@@ -193,7 +193,7 @@ def test_a_kill_while_a_run_is_replaced_loses_neither(small, record):
 def record_again(folder: Path, made: runs.Run, given: dict) -> None:
     p, digits, _ = runs.resolve("a_direct", given)
     tables = {"curves": made.curves, "metrics": made.metrics}
-    runs.store(folder, p, digits, made.posterior, tables, {}, seconds=1, cores=1)
+    runs.store(folder, p, digits, made.posterior, tables, {}, seconds=1, cores=1, kernels="none")
 
 
 def test_a_hundred_identical_runs_recorded_at_once_are_one_run(small, record, tmp_path):
