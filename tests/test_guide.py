@@ -60,6 +60,6 @@ def test_a_profile_is_one_that_snakemake_takes(name, tmp_path):
     pytest.importorskip(f"snakemake_executor_plugin_{name}")
     (tmp_path / "Snakefile").write_text("rule all:\n    output: 'done'\n    shell: 'touch {output}'\n")
     command = [sys.executable, "-m", "snakemake", "--executor", name, "--jobs", "1", "--dry-run"]
-    command += ["--profile", str(ROOT / "profiles" / name)]
+    command += ["--default-storage-prefix", str(tmp_path), "--profile", str(ROOT / "profiles" / name)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
