@@ -11,6 +11,7 @@ import pytest
 
 from complexity_control import runs
 from complexity_control.data import ROOT
+from tests.test_sweep import slurm_is_up
 
 GUIDE = (ROOT / "chapters" / "rerun.md").read_text()
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", GUIDE, re.DOTALL) for line in block.splitlines()]
@@ -42,9 +43,7 @@ def test_every_command_of_the_guide_works(folder, tmp_path):
                 known[placeholder] = [run.id for run in made if run.id not in known.values()][-1]
             line = line.replace(placeholder, known[placeholder])
         # where there is no such cluster, this machine stands in for it
-        absent = [
-            name for name in ("kubernetes", "slurm") if name in line and not (name == "slurm" and shutil.which("sinfo"))
-        ]
+        absent = [name for name in ("kubernetes", "slurm") if name in line and not (name == "slurm" and slurm_is_up())]
         for name in absent:
             line = line.replace(
                 f"--executor {name} --profile profiles/{name}", "--executor cluster-generic --profile profiles/here"
@@ -60,6 +59,6 @@ def test_a_profile_is_one_that_snakemake_takes(name, tmp_path):
     pytest.importorskip(f"snakemake_executor_plugin_{name}")
     (tmp_path / "Snakefile").write_text("rule all:\n    output: 'done'\n    shell: 'touch {output}'\n")
     command = [sys.executable, "-m", "snakemake", "--executor", name, "--jobs", "1", "--dry-run"]
-    command += ["--profile", str(ROOT / "profiles" / name)]
+    command += ["--default-storage-prefix", str(tmp_path), "--profile", str(ROOT / "profiles" / name)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

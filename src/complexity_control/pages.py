@@ -61,7 +61,7 @@ def listed(runs: Sequence[Run], damaged: Sequence[Damaged] = ()) -> HTML:
 
 def _row(run: Run, row: Mapping[str, Any]) -> str:
     p = run.parameters
-    changed = escaped(row["changes"]) or ("<em>the book’s own run</em>" if row["book"] else "–")
+    changed = escaped(row["changes"]) or ("<em>the book’s own run</em>" if row["book"] else "nothing")
     if not run.current:
         changed += " <small>(by earlier code)</small>"
     cells = [

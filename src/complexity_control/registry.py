@@ -258,17 +258,19 @@ class Estimate(NamedTuple):
     receipts: int  # that it follows from
 
 
-def estimate(p: Parameters, digits: Digits) -> Estimate | None:
+def estimate(p: Parameters, digits: Digits, on_record: Sequence[Run] | None = None) -> Estimate | None:
     """Seconds that a run will take, from the receipts of its kind, the more the nearer in size; None without any.
 
     Receipts of this processor come first; others stand in where there are none.
+    Args: on_record, all runs, where somebody has read them already.
     """
     models = len(p.seeds) * (1 if isinstance(p, Hypernetwork) else len(p.lambdas))
     model = Model(None if isinstance(p, Hypernetwork) else p.lambdas[0], p.seeds[0])
     trained = training.start(experiment.method_of(p), [model], digits, p)
     each = training.updates(sum(t[0].numel() for t in trained.values()), len(digits.train_labels), p)
     size = models * each * _per_update(p)
-    past = [run for run in every()[0] if _kind(run.parameters) == _kind(p)]
+    on_record = every()[0] if on_record is None else on_record
+    past = [run for run in on_record if _kind(run.parameters) == _kind(p)]
     past = [run for run in past if run.receipt["processor"] == runs.processor(p.device)] or past
     if not past:
         return None

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -171,15 +172,16 @@ def _add(jobs: Plan, p: Parameters) -> str:
 def foretold(jobs: Plan) -> str:
     """What each run would take, and all together."""
     lines, seconds, missing, unknown = [], 0.0, 0, 0
+    on_record, load = registry.every()[0], cache(data.load)
     for job in jobs.values():
         p, found = job.parameters, None
-        digits = data.load(p.dataset, p.device, p.cap.train, p.cap.test)
+        digits = load(p.dataset, p.device, p.cap.train, p.cap.test)
         try:
             resolved = runs.resolve(p.chapter, p.model_dump(exclude={"chapter"}))[0]
             found = runs.find(runs.path(resolved, digits))
         except runs.RunError:  # what it starts from isn't on record yet
             pass
-        expected = None if found else registry.estimate(p, digits)
+        expected = None if found else registry.estimate(p, digits, on_record)
         seconds += expected.seconds if expected else 0
         missing += not found
         unknown += not found and not expected
@@ -221,8 +223,9 @@ def perform(
     )
     where += ["--profile", str(profile.absolute())] if profile else []
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(data.ROOT / "sweep.smk"), "--directory"]
-    command += [str(folder), "--config", f"plan={written.name}", "--keep-going", "--nolock", "--rerun-incomplete"]
-    command += ["--rerun-triggers", "input", *where]
+    command += [str(folder), "--config", f"plan={written}", "--keep-going", "--nolock", "--rerun-incomplete"]
+    # where a cluster shares no file system but a volume, a profile's storage provider puts a job's files here
+    command += ["--rerun-triggers", "input", "--default-storage-prefix", str(folder), *where]
     _snakemake(command, folder, list(jobs))
     return {name: _reason(folder, jobs, name) for name in jobs if not _stamp(folder, name).is_file()}
 
