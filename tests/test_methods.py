@@ -9,7 +9,7 @@ from complexity_control.methods import linear as linear_method
 from complexity_control.objective import evidence, kl, log_likelihood
 from complexity_control.posterior import layer_noise, product, sampled_logits
 from complexity_control.runs import RunError
-from complexity_control.training import Model, _lambdas
+from complexity_control.training import DivergedError, Model, _lambdas
 
 from .networks import generators
 
@@ -163,6 +163,13 @@ class TestFineTuning:
         for name in ("nobody", f"../{runs.home().name}/{run.id}"):
             with pytest.raises(RunError, match="no such run is on record"):
                 experiment.perform(fine, parameters.defaults(fine) | small | {"start": name})
+
+
+def test_a_lambda_too_far_for_a_hypernetwork_leaves_no_run(folder, record):
+    far = {"dataset": str(folder), "lambdas": [1, 1e9], "seeds": [0], "hidden": [6], "epochs": 1}
+    with pytest.raises(DivergedError, match="at lambda 1e\\+09, seed 0 is no distribution"):
+        experiment.perform("e_linear", parameters.defaults("e_linear") | far)
+    assert list(runs.recorded()) == []
 
 
 def test_a_hypernetworks_lambdas_are_log_uniform():

@@ -18,7 +18,7 @@ from complexity_control.methods import Method
 from complexity_control.parameters import Hypernetwork, Parameters
 from complexity_control.posterior import Params, Posterior
 from complexity_control.progress import Bar
-from complexity_control.training import Model
+from complexity_control.training import DivergedError, Model
 
 WORTH_A_PROCESS = 2_000  # minibatches; fewer are trained sooner than another Python has started
 
@@ -55,9 +55,19 @@ def perform(chapter: str, given: Mapping[str, Any]) -> runs.Run:
     with progress.bar(runs.home(), chapter, len(models) * p.epochs) as bar:
         parts = _train_here(p, digits, jobs, bar) if cores == 1 else _train_on_cores(p, jobs, cores, kernels, bar)
     part = _joined(parts)
+    _check(part.tables["metrics"])
     if begin:  # what the hypernetwork took is paid once, whatever number of lambdas is fine-tuned
         part.tables["metrics"]["updates_shared"] = begin.metrics["updates_shared"].max()
     return runs.store(folder, p, digits, *part, seconds=time.perf_counter() - began, cores=cores, kernels=kernels)
+
+
+def _check(metrics: pd.DataFrame) -> None:
+    lost = metrics[metrics.isna().any(axis="columns")]
+    for row in lost.to_dict("records"):
+        raise DivergedError(
+            f"the posterior at lambda {row['lam']:g}, seed {row['seed']} is no distribution: its evidence is not a "
+            "number. A hypernetwork is trained for lambdas from 0.1 to 100 and may fail far from them"
+        )
 
 
 def train_and_measure(
