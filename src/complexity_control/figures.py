@@ -31,16 +31,19 @@ mpl.rcParams |= {
 def palette(lambdas: Iterable[float]) -> dict[float, tuple[float, ...]]:
     """Colour of each lambda, the same on every page: the paper's range 0.1 ... 100 on viridis' darker part.
 
-    Four decades below it are on plasma's middle, for the reruns; above it colours stay, and lines and marks differ.
-    All of it has a contrast of 3:1 and more to white, as WCAG asks of a picture's parts.
+    Four decades below it are on plasma's middle, and two above it are greys, for the reruns. All of it has a contrast
+    of 3:1 and more to white, as WCAG asks of a picture's parts.
     """
     decades = {lam: np.log10(lam) for lam in lambdas}
-    below = {lam: 0.6 - np.clip((-1 - x) / 4, 0, 1) * 0.4 for lam, x in decades.items() if x < -1}
-    place = {lam: np.clip((x + 1) / 3, 0, 1) * 0.57 for lam, x in decades.items()}
-    return {
-        lam: mpl.colormaps["plasma"](below[lam]) if lam in below else mpl.colormaps["viridis"](x)
-        for lam, x in place.items()
-    }
+    colours = {}
+    for lam, x in decades.items():
+        if x < -1:
+            colours[lam] = mpl.colormaps["plasma"](0.6 - np.clip((-1 - x) / 4, 0, 1) * 0.4)
+        elif x > 2:
+            colours[lam] = mpl.colormaps["gray"](0.5 - np.clip((x - 2) / 2, 0, 1) * 0.4)
+        else:
+            colours[lam] = mpl.colormaps["viridis"]((x + 1) / 3 * 0.57)
+    return colours
 
 
 def pruning(curves: pd.DataFrame, ax: Axes) -> Axes:
