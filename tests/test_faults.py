@@ -238,8 +238,10 @@ def test_a_kernel_that_dies_ends_papermill_and_leaves_no_run_and_no_process(smal
     command = [sys.executable, "-m", "papermill", str(ROOT / "chapters" / "a_direct.ipynb"), "out.ipynb", *given]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr
-        while "a_direct:" not in (line := process.stderr.read(40)):
-            assert line, "the training never began"
+        told = ""
+        while "a_direct 0%: epoch" not in told:
+            told += (more := process.stderr.read(10))
+            assert more, "the training never began"
         kernels = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
         os.kill(int(kernels[0]), signal.SIGKILL)
         said = process.stderr.read()

@@ -51,7 +51,7 @@ def test_every_command_of_the_guide_works(folder, tmp_path):
         done = subprocess.run(["bash", "-euc", line], cwd=place, env=ours, capture_output=True, text=True)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     assert (place / "mine.ipynb").is_file()
-    assert len(list(runs.recorded())) > 12
+    assert len(list(runs.recorded())) >= 10  # single runs, and those of the grid
 
 
 @pytest.mark.parametrize("name", ["slurm", "kubernetes"])

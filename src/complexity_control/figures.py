@@ -132,7 +132,7 @@ def cost(runs: Mapping[str, Run], lambdas: int = 12) -> Figure:
 def distances(study: pd.DataFrame) -> Figure:
     """The audit's trials: distance to Table 3 across, to Table 1 up, under both readings; a panel for each method."""
     methods = list(dict.fromkeys(study["method"]))
-    figure, axes = plt.subplots(2, 2, figsize=(9, 8), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(9, 9), layout="constrained")
     for method, ax in zip(methods, axes.flat, strict=True):
         trained = study[(study["method"] == method) & study["table3"].notna()]
         for k, row in enumerate(trained.itertuples()):
@@ -140,8 +140,10 @@ def distances(study: pd.DataFrame) -> Figure:
             ax.plot([row.table3] * 2, [row.table1, row.table1_curve], **style, fillstyle="none")
             ax.plot([row.table3], [row.table1], **style, label=row.trial)
         ax.axvline(0.1, color="gray", linewidth=0.7)
-        ax.set(xscale="log", ylim=(0, None), title=f"({method}) {reported.METHODS[method]}")
-        ax.legend(fontsize="small")
+        ax.set(xscale="log", yscale="log", title=f"({method}) {reported.METHODS[method]}")
+        for axis in (ax.xaxis, ax.yaxis):
+            _plain_ticks(axis)
+        ax.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2)
     figure.supxlabel("distance to Table 3: root mean square of ln(ours / paper); the line is at 0.1")
     figure.supylabel("distance to Table 1, accuracy")
     plt.close(figure)

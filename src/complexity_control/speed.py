@@ -113,6 +113,22 @@ def table(record: Recorded, kind: str) -> Styler | None:
     return _shown(rows[list(names)].rename(columns=names), formats | {"all of (a), minutes": "{:.1f}"})
 
 
+def alt_of_steps(record: Recorded) -> str:
+    """What the picture of the steps shows, in words."""
+    if not record:
+        return "Not recorded yet: make bench."
+    rows = record.bench[record.bench["kind"] == "step"].sort_values("ms")
+    return "Milliseconds of a training step: " + "; ".join(f"{r.label} {r.ms:.2f}" for r in rows.itertuples()) + "."
+
+
+def alt_of_growth(record: Recorded) -> str:
+    """What the picture of growing cost shows, in words."""
+    if not record:
+        return "Not recorded yet: make bench."
+    powers = {label: exponent(points, "ms") for label, points in record.growth.groupby("label", sort=False)}
+    return "Cost against size; exponents of time: " + "; ".join(f"{n} {p:.2f}" for n, p in powers.items()) + "."
+
+
 def exponents(record: Recorded) -> Styler | None:
     """For each quantity that grows: range, price of a step at both ends, and the fitted exponents."""
     if not record:
