@@ -48,9 +48,10 @@ lint: setup  ## style and types of package, tests and notebooks
 	@$(BIN)/mypy
 	@$(BIN)/nbstripout --verify chapters/*.ipynb
 
-bench: setup .venv-bench/ready  ## what a training step costs here, beside other libraries, and how cost grows; a quarter of an hour
+bench: setup .venv-bench/ready  ## what a training step costs here, beside other libraries, and how cost grows; half an hour
 	@$(BIN)/python benchmarks/speed.py
 	@$(BIN)/python benchmarks/growth.py
+	@$(BIN)/python benchmarks/precision.py
 
 .venv-bench/ready: benchmarks/peers.txt
 	@echo "Setting up .venv-bench with the other libraries; this takes a few minutes, once"
@@ -65,4 +66,4 @@ lock: setup  ## renew requirements.lock from pyproject.toml
 	@mv requirements.tmp requirements.lock && rm requirements.new
 
 clean:  ## remove pages and notebooks; digits, runs and results stay
-	rm -rf book/html book/source book/build book/notebooks book/reruns book/sweeps book/quick .snakemake book/runs/.partial-* data/.download-*
+	rm -rf book/html book/source book/build book/notebooks book/explorer book/reruns book/screenshots book/sweeps book/quick .snakemake book/runs/.partial-* data/.download-*

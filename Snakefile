@@ -10,22 +10,36 @@ DEVICE = config.get("device", "cpu")
 BOOK = Path("book") if PROFILE == "paper" else Path("book") / PROFILE  # a look never overwrites the paper's pages
 DATA = Path(os.environ.get("CCBOOK_DATA", "data")) / "MNIST"
 CHAPTERS = [reported.CHAPTERS[method] for method in "aecbdf"]  # the longest first
-STARTS = {reported.CHAPTERS[tuned]: [reported.CHAPTERS[start]] for tuned, start in reported.STARTS.items()}
 PAGES = ["chapters/index.md", "chapters/rerun.md", "chapters/references.bib"]
 RUNS = Path(os.environ.get("CCBOOK_RUNS", "book/runs"))
 RUNS.mkdir(parents=True, exist_ok=True)  # a folder's time is that of the last run put into it or taken away
 STATIC = sorted(str(path) for path in Path("chapters/_static").rglob("*.*"))
-SCRIPTS = [f"{BOOK}/explorer/{name}.js" for name in ("digits", "linear", "low_rank")]  # what the explorer computes with
 PACKAGE = sorted(str(path) for path in Path("src/complexity_control").glob("*.*"))
-FILES = {  # what a page writes for the book to keep
-    "results": ["table1.csv", "table2.csv", "table3.csv", "figure1.csv", "figure1.svg", "scoreboard.md"],
-    "claims": ["claims.csv"],
-    "cost": ["cost.csv"],
-    "audit": ["audit.csv", "readings.csv"],
-    "explorer": ["surface.csv"],
-    "made": [],
+RECORDED = [f"book/results/{file}" for file in ("bench.csv", "bench.json", "scaling.csv", "precision.csv")]
+
+
+def page(*names):
+    """The executed notebooks of these names."""
+    return [f"{BOOK}/notebooks/{name}.ipynb" for name in names]
+
+
+NEEDS = {name: [ancient(f"{DATA}/.verified")] for name in CHAPTERS}  # what a page can't be made without
+for tuned, start in reported.STARTS.items():
+    NEEDS[reported.CHAPTERS[tuned]] += page(reported.CHAPTERS[start])
+NEEDS |= dict.fromkeys(["audit", "results", "claims", "cost", "explorer", "made"], page(*CHAPTERS))
+NEEDS |= {
+    "derivation": [],
+    "speed": [path for path in RECORDED if Path(path).is_file()],  # by `make bench`, never here
+    "reruns": [RUNS, *page(*CHAPTERS, "audit")],
 }
-RECORDED = [f"book/results/{file}" for file in ("bench.csv", "bench.json", "scaling.csv")]
+FILES = {  # what a page writes beside itself
+    "results": [*(f"results/table{k}.csv" for k in (1, 2, 3)), "results/figure1.csv", "results/figure1.svg", "results/scoreboard.md"],
+    "claims": ["results/claims.csv"],
+    "cost": ["results/cost.csv"],
+    "audit": ["results/audit.csv", "results/readings.csv"],
+    "explorer": ["results/surface.csv", *(f"explorer/{name}.js" for name in ("digits", "linear", "low_rank"))],
+    "reruns": ["reruns"],
+}
 
 # papermill writes beside the output and moves into place: a killed job leaves no half of a page. A kernel that loses a
 # race for a port is started once more
@@ -39,11 +53,9 @@ EXECUTE = (
 rule site:
     input:
         pages=PAGES,
-        notebooks=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=["derivation", *CHAPTERS, *FILES, "speed"]),
-        results=[f"{BOOK}/results/{file}" for files in FILES.values() for file in files],
-        reruns=[f"{BOOK}/notebooks/reruns.ipynb", f"{BOOK}/reruns"],
+        notebooks=page(*NEEDS),
+        files=[f"{BOOK}/{file}" for files in FILES.values() for file in files],
         static=STATIC,
-        scripts=SCRIPTS,
         config="_config.yml",
         toc="_toc.yml",
     output:
@@ -55,7 +67,7 @@ rule site:
         ccbook check --profile {PROFILE} --device {DEVICE} > {BOOK}/check.txt
         rm -rf {BOOK}/source {BOOK}/build
         mkdir -p {BOOK}/source
-        cp {input.pages} {input.notebooks} {BOOK}/notebooks/reruns.ipynb {input.toc} {BOOK}/source
+        cp {input.pages} {input.notebooks} {input.toc} {BOOK}/source
         cp -r {BOOK}/results {BOOK}/source/results
         cp -r {BOOK}/reruns {BOOK}/source/runs
         cp -r chapters/_static {BOOK}/source/_static
@@ -79,7 +91,7 @@ rule data:
         "python -c 'from complexity_control import data; data.fetch(\"MNIST\")'"
 
 
-for place, name in enumerate(CHAPTERS):
+for name, needed in NEEDS.items():
 
     rule:
         name:
@@ -87,68 +99,13 @@ for place, name in enumerate(CHAPTERS):
         input:
             notebook=f"chapters/{name}.ipynb",
             package=PACKAGE,
-            data=ancient(rules.data.output),
-            start=expand(f"{BOOK}/notebooks/{{start}}.ipynb", start=STARTS.get(name, [])),
+            needed=needed,
         output:
-            page=f"{BOOK}/notebooks/{name}.ipynb",
+            [directory(f"{BOOK}/{file}") if file == "reruns" else f"{BOOK}/{file}" for file in FILES.get(name, [])],
+            page=page(name),
         # models are spread over the cores that a chapter gets; two chapters at once keep all of them busy
-        threads: max(1, workflow.cores // 2)
-        priority: len(CHAPTERS) - place
+        threads: max(1, workflow.cores // 2) if name in CHAPTERS else workflow.cores if name == "audit" else 1
+        priority: -list(NEEDS).index(name)
         retries: 1
         shell:
             EXECUTE
-
-
-rule derivation:
-    input:
-        notebook="chapters/derivation.ipynb",
-        package=PACKAGE,
-    output:
-        page=f"{BOOK}/notebooks/derivation.ipynb",
-    retries: 1
-    shell:
-        EXECUTE
-
-
-rule speed:
-    input:
-        notebook="chapters/speed.ipynb",
-        package=PACKAGE,
-        recorded=[path for path in RECORDED if Path(path).is_file()],  # by `make bench`, never here
-    output:
-        page=f"{BOOK}/notebooks/speed.ipynb",
-    retries: 1
-    shell:
-        EXECUTE
-
-
-for name, files in FILES.items():
-
-    rule:
-        name:
-            name
-        input:
-            notebook=f"chapters/{name}.ipynb",
-            package=PACKAGE,
-            chapters=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=CHAPTERS),
-        output:
-            [f"{BOOK}/results/{file}" for file in files] + (SCRIPTS if name == "explorer" else []),
-            page=f"{BOOK}/notebooks/{name}.ipynb",
-        threads: workflow.cores if name == "audit" else 1  # it trains
-        retries: 1
-        shell:
-            EXECUTE
-
-
-rule reruns:
-    input:
-        notebook="chapters/reruns.ipynb",
-        package=PACKAGE,
-        chapters=expand(f"{BOOK}/notebooks/{{name}}.ipynb", name=[*CHAPTERS, "audit"]),
-        runs=RUNS,
-    output:
-        directory(f"{BOOK}/reruns"),
-        page=f"{BOOK}/notebooks/reruns.ipynb",
-    retries: 1
-    shell:
-        EXECUTE

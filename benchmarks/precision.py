@@ -13,18 +13,17 @@ CELL = ["table", "quantity", "method", "lam"]
 @click.command(help=__doc__)
 @click.option("--profile", default="paper", show_default=True, help="quick: a look at few digits and one seed")
 def main(profile: str) -> None:
-    judged, seconds = {}, {}
+    judged = {}
     for precision in ("float32", "bfloat16"):
         changes = {"precision": precision, "profile": profile}
         runs = {m: experiment.perform(c, parameters.defaults(c) | changes) for m, c in reported.CHAPTERS.items()}
-        judged[precision] = verdicts.cells(runs).set_index(CELL)[["mean", "low", "high", "verdict"]]
-        seconds[precision] = sum(run.receipt["seconds"] * run.receipt["cores"] for run in runs.values())
-    both = judged["float32"].join(judged["bfloat16"], lsuffix="_float32", rsuffix="_bfloat16")
+        cells = verdicts.cells(runs).set_index(CELL)[["mean", "low", "high", "verdict"]]
+        judged[precision] = cells.add_suffix(f"_{precision}")
+    both = judged["float32"].join(judged["bfloat16"])
     results.table_csv(both.reset_index(), results.folder(profile) / "precision.csv")
     same = both["verdict_float32"] == both["verdict_bfloat16"]
     print(f"{same.sum()} of {len(both)} verdicts are the same in both precisions")
     print(both[~same].to_string() if not same.all() else "")
-    print("core seconds: " + ", ".join(f"{name} {value:,.0f}" for name, value in seconds.items()))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -92,10 +93,26 @@ def test_the_page_without_a_record_says_how_to_make_it(tmp_path, monkeypatch):
 
 
 def test_the_verdict_compares_with_autograd_and_with_the_fastest_peer():
-    rows = [("ours", "ours", 1.0), ("plain", "by hand", 3.0), ("fast", "fast", 1.5), ("ours-bfloat16", "ours", 0.5)]
+    rows = [("ours", "ours", 1.0), ("plain", "by hand", 3.0), ("fast", "fast", 1.5)]
     bench = pd.DataFrame(rows, columns=["name", "label", "ms"]).assign(kind="step", version="1.2", peak_share=0.4)
-    sentence = speed.verdict(Recorded(bench, {}, bench)).data
+    sentence = speed.verdict(Recorded(bench, {}, bench, bench)).data
     assert "1.00 ms, 40% of the peak" in sentence
     assert "Adam takes 3.0 times as long" in sentence
     assert "fast 1.2, 1.50 times" in sentence
-    assert "bfloat16 inputs it takes 0.50 ms" in sentence
+
+
+def test_half_precision_is_judged_by_verdicts_and_intervals():
+    bench = pd.DataFrame({"name": ["ours", "ours-bfloat16"], "ms": [1.0, 0.5]})
+    cells = pd.DataFrame(
+        {
+            "table": 3, "quantity": "evidence", "method": list("aab"), "lam": [0.1, 1, np.nan],
+            "mean_float32": [5.0, 5.0, 7.0], "low_float32": [4.0, 4.0, np.nan], "high_float32": [6.0, 6.0, np.nan],
+            "mean_bfloat16": [5.5, 6.5, 7.0],
+            "verdict_float32": "agrees", "verdict_bfloat16": ["agrees", "close", "agrees"],
+        }
+    )  # fmt: skip
+    sentence = speed.bfloat16(Recorded(bench, {}, bench, cells)).data
+    assert "0.50 ms by `precision: bfloat16`, 1.00" in sentence
+    assert "Of the 3 verdicts on Tables 1–3, 2 are the same" in sentence
+    assert "Table 3, evidence of (a) at λ = 1: agrees, then close" in sentence
+    assert "2 means lie in the 95% interval" in sentence

@@ -19,6 +19,8 @@ def terminal(monkeypatch):
 
 def test_the_line_tells_epoch_loss_and_time_left(tmp_path, terminal):
     with progress.bar(tmp_path, "a_direct", 10) as bar:
+        time.sleep(2)  # to start up is no epoch
+        bar.show(1, 2.5)
         time.sleep(1.1)  # a bar is drawn once a second at most
         bar.show(5, 1.25)
     assert "a_direct 50%: epoch 5/10, loss 1.250, 00:01 left" in terminal()

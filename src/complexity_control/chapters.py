@@ -27,6 +27,12 @@ def names() -> tuple[str, ...]:
 
 
 @cache
+def letters() -> dict[str, str]:
+    """The paper's letter of each method, and its chapter."""
+    return {name[0]: name for name in names()}
+
+
+@cache
 def parameters(chapter: str) -> tuple[Parameter, ...]:
     """The parameters of a chapter, in its order."""
     notebook = json.loads((ROOT / "chapters" / f"{chapter}.ipynb").read_text())
@@ -50,8 +56,7 @@ def named(given: str) -> str:
 
     Raises: ValueError, with the nearest name.
     """
-    letters = {name[0]: name for name in names()}
-    chapter = letters.get(given, given)
+    chapter = letters().get(given, given)
     if chapter in names():
         return chapter
     close = difflib.get_close_matches(given, names(), n=1, cutoff=0.4)

@@ -18,8 +18,6 @@ import click
 from complexity_control import chapters
 from complexity_control.chapters import Parameter
 
-LETTERS = {chapter[0]: chapter for chapter in chapters.names()}
-
 
 class Refused(click.ClickException):
     """What was given can't be used."""
@@ -96,7 +94,7 @@ class RunCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_options(ctx, formatter)
         with formatter.section("Methods"):
-            formatter.write_text(", ".join(f"{letter} or {chapter}" for letter, chapter in LETTERS.items()))
+            formatter.write_text(", ".join(f"{letter} or {chapter}" for letter, chapter in chapters.letters().items()))
         with formatter.section("Parameters"):
             formatter.write_dl([_entry(said) for said in _every_parameter().values()])
 
@@ -105,7 +103,7 @@ def _entry(said: list[tuple[str, Parameter]]) -> tuple[str, str]:
     """A parameter with type, default and comment, and what is different in some of the methods."""
     parameter = said[0][1]
     notes = [f"{letter}: {json.dumps(p.default)}" for letter, p in said if p.default != parameter.default]
-    if len(said) < len(LETTERS):
+    if len(said) < len(chapters.letters()):
         notes.append(f"only {', '.join(letter for letter, _ in said)}")
     comment = f"{parameter.comment} ({'; '.join(notes)})" if notes else parameter.comment
     return f"{parameter.name}: {parameter.type} = {json.dumps(parameter.default)}", comment
@@ -185,7 +183,6 @@ def run(
             click.echo(registry.foretold(p, digits, found))
             return
         if not found:
-            runs.check_place(p, digits)
             with _interrupted_alone():
                 found = experiment.perform(method, given)
         click.echo(f"{found.id}  {registry.said(registry.changes(found.parameters))}".rstrip())

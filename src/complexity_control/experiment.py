@@ -42,6 +42,7 @@ def perform(chapter: str, given: Mapping[str, Any]) -> runs.Run:
     found = None if p.force else runs.find(folder)
     if found:
         return found
+    runs.check_place(p, digits)
     began = time.perf_counter()
     kernels = training.set_products()
     lambdas = [None] if isinstance(p, Hypernetwork) else p.lambdas
@@ -63,9 +64,10 @@ def perform(chapter: str, given: Mapping[str, Any]) -> runs.Run:
 
 def _check(metrics: pd.DataFrame) -> None:
     lost = metrics[metrics.isna().any(axis="columns")]
-    for row in lost.to_dict("records"):
+    if len(lost):
+        lam, seed = lost.iloc[0][["lam", "seed"]]
         raise DivergedError(
-            f"the posterior at lambda {row['lam']:g}, seed {row['seed']} is no distribution: its evidence is not a "
+            f"the posterior at lambda {lam:g}, seed {seed} is no distribution: its evidence is not a "
             "number. A hypernetwork is trained for lambdas from 0.1 to 100 and may fail far from them"
         )
 

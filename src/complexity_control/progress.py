@@ -23,6 +23,9 @@ class Bar:
 
     def show(self, epochs: int, loss: float) -> None:
         """Args: epochs, trained so far, of all models; loss, mean of the last one, nats a digit."""
+        if not self._bar.n:  # start-up and compilation come before the first epoch, and tell nothing of the others
+            self._bar.n = self._bar.initial = self._bar.last_print_n = epochs
+            self._bar.unpause()
         self._bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
         self._bar.update(epochs - self._bar.n)
 

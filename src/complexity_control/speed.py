@@ -42,19 +42,21 @@ class Recorded(NamedTuple):
     bench: pd.DataFrame  # name, label, version, kind, ms, ms_min, ms_max, ratio, ..., a row for each competitor
     about: dict[str, Any]  # processor, cores, threads, versions, gflops, ...
     growth: pd.DataFrame  # axis, label, value, ms, memory_before_mb, memory_mb
+    precision: pd.DataFrame  # table, quantity, method, lam; mean, low, high, verdict, each _float32 and _bfloat16
 
     def __bool__(self) -> bool:
-        return len(self.bench) > 0 and len(self.growth) > 0
+        return len(self.bench) > 0
 
 
 def recorded() -> Recorded:
     """The files in book/results: whatever the profile, because a look doesn't time."""
     folder = results.folder("paper")
-    files = [folder / name for name in ("bench.csv", "bench.json", "scaling.csv")]
-    if not all(file.is_file() for file in files):
-        return Recorded(pd.DataFrame(), {}, pd.DataFrame())
-    bench, about, growth = files
-    return Recorded(pd.read_csv(bench), json.loads(about.read_text()), pd.read_csv(growth))
+    about = folder / "bench.json"
+    files = [folder / name for name in ("bench.csv", "scaling.csv", "precision.csv")]
+    if not all(file.is_file() for file in [about, *files]):
+        return Recorded(pd.DataFrame(), {}, pd.DataFrame(), pd.DataFrame())
+    bench, growth, precision = map(pd.read_csv, files)
+    return Recorded(bench, json.loads(about.read_text()), growth, precision)
 
 
 def exponent(points: pd.DataFrame, quantity: str) -> float:
@@ -89,13 +91,10 @@ def verdict(record: Recorded) -> Markdown:
     ours, plain = rows.loc["ours"], rows.loc["plain"]
     peers = rows[(rows["kind"] == "step") & ~rows.index.str.startswith("ours")]
     best = peers.loc[peers["ms"].idxmin()]
-    bfloat16 = ""
-    if "ours-bfloat16" in rows.index:
-        bfloat16 = f" With matrix products of bfloat16 inputs it takes {rows['ms']['ours-bfloat16']:.2f} ms."
     return Markdown(
         f"A step of ours takes {ours['ms']:.2f} ms, {ours['peak_share']:.0%} of the peak's speed. "
         f"Autograd with fused Adam takes {plain['ms'] / ours['ms']:.1f} times as long, the fastest of the others, "
-        f"{best['label']} {best['version']}, {best['ms'] / ours['ms']:.2f} times.{bfloat16}"
+        f"{best['label']} {best['version']}, {best['ms'] / ours['ms']:.2f} times."
     )
 
 
@@ -114,6 +113,27 @@ def table(record: Recorded, kind: str) -> Styler | None:
     names = WHOLE if kind == "whole" else COLUMNS
     formats = {"ms a step": "{:.2f}", "times ours": "{:.2f}", "share of peak": "{:.0%}", "start, s": "{:.0f}"}
     return _shown(rows[list(names)].rename(columns=names), formats | {"all of (a), minutes": "{:.1f}"})
+
+
+def bfloat16(record: Recorded) -> Markdown:
+    """What products of bfloat16 buy, and what they change in the tables."""
+    if not record:
+        return Markdown("")
+    ms, cells = record.bench.set_index("name")["ms"], record.precision
+    same = cells["verdict_float32"] == cells["verdict_bfloat16"]
+    # where there is no spread, as in a number of updates, only the same number is inside
+    low, high = (cells[f"{end}_float32"].fillna(cells["mean_float32"]) for end in ("low", "high"))
+    inside = cells["mean_bfloat16"].between(low, high)
+    changed = "; ".join(
+        f"Table {c.table}, {c.quantity} of ({c.method}) at λ = {c.lam:g}: "
+        f"{c.verdict_float32}, then {c.verdict_bfloat16}"
+        for c in cells[~same].itertuples()
+    )
+    return Markdown(
+        f"A step takes {ms['ours-bfloat16']:.2f} ms by `precision: bfloat16`, {ms['ours']:.2f} by `float32`. Of the "
+        f"{len(cells)} verdicts on Tables 1–3, {same.sum()} are the same{f' ({changed})' if changed else ''}, and "
+        f"{inside.sum()} means lie in the 95% interval of float32's."
+    )
 
 
 def alt_of_steps(record: Recorded) -> str:

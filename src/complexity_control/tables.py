@@ -202,7 +202,7 @@ def price(runs: Mapping[str, Run]) -> pd.DataFrame:
             "seconds_once": seconds / seeds if spent_once else 0.0,
             "seconds_each": 0.0 if spent_once else seconds / models,
         }
-    for tuned, start in {"d": "c", "f": "e"}.items():
+    for tuned, start in reported.STARTS.items():
         if {tuned, start} <= set(rows):
             rows[tuned]["seconds_once"] = rows[start]["seconds_once"]
     prices = pd.DataFrame(rows).T
