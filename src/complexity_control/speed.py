@@ -32,7 +32,7 @@ WHOLE = {
 }
 RANGES = ("min–max", "ms a model-step", "peak memory, MB")  # columns that stay in a line
 
-
+NOTHING = pd.DataFrame({"not recorded": ["`make bench` does it"]})
 NOT_YET = "not recorded in this copy of the book, make bench does it."
 
 
@@ -98,13 +98,13 @@ def verdict(record: Recorded) -> Markdown:
     )
 
 
-def table(record: Recorded, kind: str) -> Styler | None:
+def table(record: Recorded, kind: str) -> Styler:
     """The competitors of a kind, fastest first.
 
     Args: kind, step, linear (a linear hypernetwork's step) or whole (end to end).
     """
     if not record:
-        return None
+        return _shown(NOTHING, {})
     rows = record.bench[record.bench["kind"] == kind].sort_values("ms")
     spread = [f"{low:.2f}–{high:.2f}" for low, high in zip(rows["ms_min"], rows["ms_max"], strict=True)]
     versions = rows["version"].str.split("+").str[0]
@@ -152,10 +152,10 @@ def alt_of_growth(record: Recorded) -> str:
     return "Cost against size; exponents of time: " + "; ".join(f"{n} {p:.2f}" for n, p in powers.items()) + "."
 
 
-def exponents(record: Recorded) -> Styler | None:
+def exponents(record: Recorded) -> Styler:
     """For each quantity that grows: range, price of a step at both ends, and the fitted exponents."""
     if not record:
-        return None
+        return _shown(NOTHING, {})
     rows = []
     for label, points in record.growth.groupby("label", sort=False):
         low, high = points.loc[points["value"].idxmin()], points.loc[points["value"].idxmax()]
