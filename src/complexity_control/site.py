@@ -173,7 +173,7 @@ def _folded(app: Sphinx, page: str, source: list[str]) -> None:
             "injected-parameters": "Parameters given to this page",
         }
         prompts = [prompt for tag, prompt in folds.items() if tag in tags]
-        if "".join(cell["source"]).startswith("artefacts."):
+        if "".join(cell["source"]).startswith(("artefacts.", "speed.", "tables.")):
             prompts.append("Code")
         if cell["cell_type"] == "code" and prompts:
             cell["metadata"]["tags"] = sorted(tags | {"hide-input"})

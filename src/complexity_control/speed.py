@@ -109,7 +109,8 @@ def table(record: Recorded, kind: str) -> Styler:
     spread = [f"{low:.2f}–{high:.2f}" for low, high in zip(rows["ms_min"], rows["ms_max"], strict=True)]
     versions = rows["version"].str.split("+").str[0]
     seconds = rows["startup_seconds"] + rows["ms"] / 1e3 * record.about["steps_of_a"]
-    rows = rows.assign(range=spread, version=versions, minutes=seconds / 60)
+    estimator = rows["estimator"].str.split().str[0]  # one word: the table is wide enough
+    rows = rows.assign(range=spread, version=versions, minutes=seconds / 60, estimator=estimator)
     names = WHOLE if kind == "whole" else COLUMNS
     formats = {"ms a step": "{:.2f}", "times ours": "{:.2f}", "share of peak": "{:.0%}", "start, s": "{:.0f}"}
     return _shown(rows[list(names)].rename(columns=names), formats | {"all of (a), minutes": "{:.1f}"})
@@ -189,4 +190,4 @@ def _shown(rows: pd.DataFrame, formats: dict[str, str]) -> Styler:
     styler = rows.style.format({name: form for name, form in formats.items() if name in rows.columns})
     ranges = [name for name in RANGES if name in rows.columns]
     styler = styler.set_properties(**{"padding-right": "0.8em"}).set_properties(ranges, **{"white-space": "nowrap"})
-    return styler.set_properties(list(rows.columns[:1]), **{"min-width": "11em"}).hide(axis="index")
+    return styler.set_properties(list(rows.columns[:1]), **{"min-width": "11em", "text-align": "left"}).hide(axis="index")
