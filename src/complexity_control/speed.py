@@ -190,4 +190,5 @@ def _shown(rows: pd.DataFrame, formats: dict[str, str]) -> Styler:
     styler = rows.style.format({name: form for name, form in formats.items() if name in rows.columns})
     ranges = [name for name in RANGES if name in rows.columns]
     styler = styler.set_properties(**{"padding-right": "0.8em"}).set_properties(ranges, **{"white-space": "nowrap"})
-    return styler.set_properties(list(rows.columns[:1]), **{"min-width": "11em", "text-align": "left"}).hide(axis="index")
+    names = list(rows.columns[:1])
+    return styler.set_properties(names, **{"min-width": "11em", "text-align": "left"}).hide(axis="index")
