@@ -135,7 +135,7 @@ def test_the_shell_completes_without_loading_torch(line, expected, record):
         ),
         (["run", "a", "--from", "nothing"], "no run 'nothing' is on record"),
         (["run", "d", "--set", "profile=quick", "start=../x"], "no such run is on record"),
-        (["runs", "epoch=3"], "did you mean 'epochs'?"),
+        (["runs", "epoch=3"], "Error: unknown parameter 'epoch': did you mean 'epochs'?"),
         (["show", "a"], "no run 'a' is on record"),
         (["diff", "a", "b"], "no run 'a' is on record"),
         (["rm", "a"], "no run 'a' is on record"),
@@ -143,8 +143,6 @@ def test_the_shell_completes_without_loading_torch(line, expected, record):
     ],
 )
 def test_what_cant_be_used_is_refused_with_a_reason(words, reason, ccbook, record):
-    if words == ["runs", "epoch=3"]:
-        ended(ccbook("run", "a", "--set", "profile=quick", "hidden=2", "lambdas=1", "epochs=1"))
     said = ended(ccbook(*words), 2)
     assert reason in " ".join(said.split())
 

@@ -78,7 +78,7 @@ def test_the_other_named_datasets_go_the_same_way_as_mnist(name, digits, given, 
     run = experiment.perform("a_direct", given | {"dataset": name, "hidden": [4], "lambdas": [1]})
     assert run.receipt["parameters"]["dataset"] == name
     assert registry.changes(run.parameters)["dataset"] == name
-    assert registry.matches(run, {"dataset": name})
+    assert registry.matching([run], {"dataset": name}) == [run]
     assert not registry.is_books(run)
     assert name in pages.listed([run]).data
 

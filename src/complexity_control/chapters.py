@@ -60,5 +60,5 @@ def named(given: str) -> str:
     if chapter in names():
         return chapter
     close = difflib.get_close_matches(given, names(), n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise ValueError(f"no method {reprlib.repr(given)}: {hint}There are {', '.join(names())}, or their letters")
+    hint = f": did you mean {close[0]!r}?" if close else "."
+    raise ValueError(f"no method {reprlib.repr(given)}{hint} There are {', '.join(names())}, or their letters")

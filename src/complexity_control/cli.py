@@ -207,7 +207,7 @@ def list_runs(filters: tuple[str, ...], method: str | None, dataset: str | None,
         from complexity_control import registry
 
         whole, damaged = registry.every()
-        listed = [run for run in whole if method in (None, run.parameters.chapter) and registry.matches(run, wanted)]
+        listed = registry.matching([run for run in whole if method in (None, run.parameters.chapter)], wanted)
         table = registry.table(listed)
         if form == "json":
             click.echo(json.dumps([registry.record(run) for run in listed], indent=2))

@@ -197,7 +197,7 @@ def check(chapter: str, given: Mapping[str, Any]) -> Parameters:
     """
     values = {k: v for k, v in given.items() if not k.startswith("_") and _plain(k, v)}
     allowed = names(chapter)
-    faults = [_unknown(name, allowed) for name in values if name not in allowed]
+    faults = [unknown(name, allowed) for name in values if name not in allowed]
     try:
         p = KINDS[chapter[0]](chapter=chapter, **{k: v for k, v in values.items() if k in allowed})
     except ValidationError as error:
@@ -218,7 +218,8 @@ def _plain(name: str, value: object) -> bool:
     return plain and name not in ("In", "Out")
 
 
-def _unknown(name: str, allowed: list[str]) -> str:
+def unknown(name: str, allowed: list[str]) -> str:
+    """What to say of a parameter that isn't one of the allowed."""
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else "there are " + ", ".join(allowed)
     return f"unknown parameter {name!r}: {hint}"

@@ -19,10 +19,12 @@ from complexity_control.data import ROOT, Digits
 from complexity_control.parameters import (
     FineTuning,
     Hypernetwork,
+    ParameterError,
     Parameters,
     check,
     defaults,
     resolved,
+    unknown,
 )
 from complexity_control.runs import Run, RunError
 from complexity_control.tables import count
@@ -140,14 +142,21 @@ def _beside(values: Mapping[str, Any], *shown: str) -> dict[str, Any]:
     return {n: value for n, value in values.items() if n not in shown}
 
 
-def matches(run: Run, wanted: Mapping[str, str]) -> bool:
-    """Whether a run has these parameters, each cast as if a run were asked for with it.
+def matching(listed: Sequence[Run], wanted: Mapping[str, str]) -> list[Run]:
+    """The runs that have these parameters, each cast as if a run were asked for with it.
 
     Raises: ParameterError.
     """
-    known = {parameter.name for chapter in chapters.names() for parameter in chapters.parameters(chapter)}
-    for unknown in set(wanted) - known:
-        check(run.parameters.chapter, {unknown: None})  # says what is near
+    known = list(
+        dict.fromkeys(parameter.name for chapter in chapters.names() for parameter in chapters.parameters(chapter))
+    )
+    faults = [unknown(parameter, known) for parameter in wanted if parameter not in known]
+    if faults:
+        raise ParameterError("; ".join(faults))
+    return [run for run in listed if _has(run, wanted)]
+
+
+def _has(run: Run, wanted: Mapping[str, str]) -> bool:
     if not set(wanted) <= set(type(run.parameters).model_fields):
         return False
     asked = resolved(run.receipt["parameters"] | wanted)
