@@ -24,7 +24,7 @@ paper: setup  ## everything at the paper's scale, from the digits to the site in
 	@$(SNAKEMAKE)
 	@echo "The book is at $(CURDIR)/book/html/index.html"
 
-quick: setup  ## the same from few digits, in a minute or two, for a look; the site is in book/quick/html
+quick: setup  ## the same from few digits, in a few minutes, for a look; the site is in book/quick/html
 	@$(SNAKEMAKE) --config profile=quick
 	@echo "The quick book is at $(CURDIR)/book/quick/html/index.html"
 
@@ -36,7 +36,7 @@ screenshots: setup  ## every page as a picture, wide and narrow, light and dark,
 	@for site in book/html book/quick/html; do if [ -d $$site ]; then \
 	  $(BIN)/python -m complexity_control.browser screenshots $$site $${site%html}screenshots || exit 1; fi; done
 
-test: setup  ## the tests, some minutes
+test: setup  ## the tests, about a quarter of an hour
 	@$(BIN)/pytest -q
 
 check: setup  ## every verdict recomputed from the recorded runs
@@ -61,8 +61,8 @@ bench: setup .venv-bench/ready  ## what a training step costs here, beside other
 
 lock: setup  ## renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --quiet \
-	  | grep -vE '^(nvidia|cuda|triton)' | sed 's/+cpu//' > requirements.new
-	@{ head -n 1 requirements.lock; cat requirements.new; } > requirements.tmp
+	  --output-file requirements.new
+	@{ head -n 1 requirements.lock; grep -vE '^(nvidia|cuda|triton)' requirements.new | sed 's/+cpu//'; } > requirements.tmp
 	@mv requirements.tmp requirements.lock && rm requirements.new
 
 clean:  ## remove pages and notebooks; digits, runs and results stay

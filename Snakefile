@@ -14,6 +14,7 @@ PAGES = ["chapters/index.md", "chapters/rerun.md", "chapters/references.bib"]
 RUNS = Path(os.environ.get("CCBOOK_RUNS", "book/runs"))
 RUNS.mkdir(parents=True, exist_ok=True)  # a folder's time is that of the last run put into it or taken away
 STATIC = sorted(str(path) for path in Path("chapters/_static").rglob("*.*"))
+PROFILES = sorted(str(path) for path in Path("profiles").rglob("*.*"))  # the guide shows them
 PACKAGE = sorted(str(path) for path in Path("src/complexity_control").glob("*.*"))
 RECORDED = [f"book/results/{file}" for file in ("bench.csv", "bench.json", "scaling.csv", "precision.csv")]
 
@@ -56,6 +57,7 @@ rule site:
         notebooks=page(*NEEDS),
         files=[f"{BOOK}/{file}" for files in FILES.values() for file in files],
         static=STATIC,
+        profiles=PROFILES,
         config="_config.yml",
         toc="_toc.yml",
     output:

@@ -126,7 +126,8 @@ def main(only: tuple[str, ...], quick: bool, point: tuple[str, int] | None, out:
             environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_CACHE_DIR": cache}
             done = subprocess.run(command, env=environment, capture_output=True, text=True)
             if done.returncode:
-                raise click.ClickException(f"{name} {value}: {done.stderr.strip().splitlines()[-1]}")
+                said = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
+                raise click.ClickException(f"{name} {value}: {said[-1]}")
             answer = json.loads(done.stdout.splitlines()[-1])
             rows.append({"axis": name, "label": AXES[name].label, "value": value, **answer})
     frame = pd.DataFrame(rows)

@@ -1,6 +1,6 @@
 """What products of bfloat16 change: every cell of Tables 1-3 by the paper's settings, in both precisions.
 
-Runs that are on record are found; the others are trained, some minutes on two cores. Writes precision.csv.
+Runs that are on record are found; the others are trained, about ten minutes on two cores. Writes precision.csv.
 """
 
 import click

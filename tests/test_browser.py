@@ -21,7 +21,7 @@ from tests.test_site import PAGES
 
 pytestmark = pytest.mark.skipif(browser.find() is None, reason=browser.MISSING)
 
-ALL = [*PAGES, "search", "genindex"]
+ALL = [*PAGES, "search", "genindex", "runs/a_direct-*"]  # and the page of a run
 LAMBDAS = [10 ** (-1 + 3 * k / 19) for k in range(20)]
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 MILLISECONDS = 50  # a move of a slider feels immediate
@@ -50,7 +50,7 @@ def tab(chromium: Browser) -> Iterator[Page]:
 
 
 def visit(tab: Page, folder: Path, name: str) -> Page:
-    tab.goto((folder / f"{name}.html").as_uri())
+    tab.goto(next(folder.glob(f"{name}.html")).as_uri())
     browser.settle(tab)
     return tab
 
@@ -66,7 +66,7 @@ def test_a_page_is_whole_and_asks_nothing_of_the_network(folder, tab, name):
     visit(tab, folder, name)
     assert not faults
     assert not [url for url in asked if not url.startswith(("file:///", "data:", "blob:"))]
-    assert asked[0] == (folder / f"{name}.html").as_uri()
+    assert asked[0] == tab.url
     assert tab.evaluate("[...document.images].filter(i => !(i.complete && i.naturalWidth)).map(i => i.src)") == []
     assert tab.locator(".math").count() == tab.locator("mjx-container").count()
     assert tab.locator("mjx-merror, [data-mjx-error]").count() == 0
@@ -99,7 +99,7 @@ def test_a_page_fits_a_narrow_screen(folder, tab, name):
     assert tab.evaluate("document.scrollingElement.scrollWidth") <= 390
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", ALL)
 def test_every_figure_says_in_words_what_it_shows(folder, tab, name):
     visit(tab, folder, name)
     for alt in tab.evaluate("[...document.querySelectorAll('article img')].map(i => i.alt)"):
@@ -121,6 +121,17 @@ def test_search_works_without_a_server(folder, tab):
     tab.goto((folder / "search.html").as_uri() + "?q=pruning")
     tab.wait_for_selector("#search-results li a")
     assert tab.locator("#search-results li a", has_text="derivation").count()
+
+
+def test_the_registry_filters_as_one_types(folder, tab):
+    visit(tab, folder, "reruns")
+    rows = tab.locator(".registry tbody tr")
+    every = rows.count()
+    tab.get_by_label("Filter").press_sequentially("e_linear momentum")
+    found = tab.locator(".registry tbody tr:visible").all_text_contents()
+    assert 0 < len(found) < every
+    assert all("e_linear" in row and "momentum" in row for row in found)
+    assert f"{len(found)} of {every} runs" in tab.inner_text("article")
 
 
 def test_the_book_is_one_pdf_with_an_outline(folder):

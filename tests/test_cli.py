@@ -106,6 +106,8 @@ def test_help_lists_every_parameter_as_the_chapters_say_it(ccbook):
         ("run e_linear --set sa", ["samples="]),
         ("run a_direct --set sa", []),
         ("run a_direct hidden=5 le", ["learning_rate="]),
+        ("run a --set fe", []),
+        ("run e --set fe", ["feed="]),
         ("sh", ["show"]),
         ("show a_direct-", ["a_direct-1"]),
     ],

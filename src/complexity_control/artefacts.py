@@ -37,7 +37,7 @@ def figure(
     """
     buffer = io.StringIO()
     picture.savefig(buffer, format="svg", metadata={"Date": None})
-    files = {f"{name}.csv": _csv(rows), f"{name}.svg": buffer.getvalue()}
+    files = {f"{name}.csv": csv(rows), f"{name}.svg": buffer.getvalue()}
     content = {"kind": "figure", "alt": alt} | _labelled(name, caption, files, runs)
     return Artefact({"image/svg+xml": buffer.getvalue(), "text/plain": alt}, content)
 
@@ -53,7 +53,7 @@ def table(
     html = styled.set_uuid(name).to_html()  # pandas would draw a name that is another every time
     if rows is None:
         rows = styled.data.reset_index()  # type: ignore[attr-defined]
-    content = {"kind": "table", "html": html} | _labelled(name, caption, {f"{name}.csv": _csv(rows)}, runs)
+    content = {"kind": "table", "html": html} | _labelled(name, caption, {f"{name}.csv": csv(rows)}, runs)
     return Artefact({"text/html": html, "text/plain": str(rows)}, content)
 
 
@@ -79,7 +79,9 @@ def checksum(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _csv(rows: pd.DataFrame) -> str:
+def csv(rows: pd.DataFrame) -> str:
+    """A table as a file of the book."""
+    # nine digits hold all that float32 training gives, and keep a diff readable
     return rows.to_csv(index=False, float_format="%.9g", lineterminator="\n")
 
 

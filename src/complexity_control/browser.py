@@ -69,8 +69,7 @@ def main() -> None:
 @main.command()
 @click.argument("page", type=click.Path(exists=True, path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--title", default="", help="of the running head")
-def pdf(page: Path, out: Path, title: str) -> None:
+def pdf(page: Path, out: Path) -> None:
     """Print the whole book on one page of HTML as a PDF with an outline; say so in a line if there's no Chromium."""
     if find() is None:
         click.echo(f"No PDF of the book: {MISSING}")
@@ -86,7 +85,7 @@ def pdf(page: Path, out: Path, title: str) -> None:
             margin={"top": "20mm", "bottom": "18mm", "left": "16mm", "right": "16mm"},
             print_background=True,
             display_header_footer=True,
-            header_template=f'<div style="{style}">{title}</div>',
+            header_template="<div></div>",  # Chromium's own would be the date and the title
             footer_template=f'<div style="{style} text-align: right"><span class="pageNumber"></span> / '
             '<span class="totalPages"></span></div>',
             outline=True,
@@ -117,12 +116,13 @@ def _titled(printed: bytes, headings: list[str]) -> PdfWriter:
 @click.argument("site", type=click.Path(exists=True, path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 def screenshots(site: Path, out: Path) -> None:
-    """Take every page of a built site, wide and narrow, light and dark."""
+    """Take every page of a built site, of the runs' pages the first, wide and narrow, light and dark."""
     out.mkdir(parents=True, exist_ok=True)
+    pages = [*sorted(site.glob("*.html")), *sorted(site.glob("runs/*.html"))[:1]]
     with started() as browser:
         for name, width in WIDTHS.items():
             tab = browser.new_page(viewport={"width": width, "height": 900})
-            for page in sorted(site.glob("*.html")):
+            for page in pages:
                 tab.goto(page.resolve().as_uri())
                 settle(tab)
                 for theme in THEMES:

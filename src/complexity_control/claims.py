@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from complexity_control.runs import Run
-from complexity_control.verdicts import total_updates
+from complexity_control.verdicts import removable, total_updates
 
 LOSS = 0.05  # a fall of accuracy by more is "significant"; the paper names no number
 FLAT = 0.02  # a curve that moves by less is "constant"
@@ -194,15 +194,9 @@ def _less_accurate(e: Evidence) -> Outcome:
     return {f"({m}) {_at(lam)}": (f"{gap:+.3f}", bool(gap < 0)) for (m, lam), gap in gaps.items()}
 
 
-def _removable(curves: pd.DataFrame) -> pd.Series:
-    """Percent of weights that can go before the accuracy has fallen significantly, by lambda."""
-    kept = curves.ge(curves[0] - LOSS, axis="index").cummin(axis="columns")
-    return kept.mul(curves.columns, axis="columns").max(axis="columns")
-
-
 def _prunes_alike(e: Evidence) -> Outcome:
-    ours = _removable(e.mean["a"])
-    theirs = {m: _removable(e.mean[m]) for m in "cdef"}
+    ours = removable(e.mean["a"], LOSS)
+    theirs = {m: removable(e.mean[m], LOSS) for m in "cdef"}
     cases = {(m, lam): (theirs[m][lam], ours[lam]) for m in "cdef" for lam in ALL}
     return {f"({m}) {_at(lam)}": (f"{t:.0f}% against {o:.0f}%", abs(t - o) <= 20) for (m, lam), (t, o) in cases.items()}
 

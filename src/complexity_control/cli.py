@@ -38,15 +38,18 @@ class Stopped(click.ClickException):
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """What goes wrong is told in one message with an exit status; only a fault of ours gives a traceback."""
+def _told(then: str = "") -> Iterator[None]:
+    """What goes wrong is told in one message with an exit status; only a fault of ours gives a traceback.
+
+    Args: then, what follows where something that was begun has failed.
+    """
     usual = signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a cluster stops a job
     try:
         yield
     except KeyboardInterrupt:
         raise Stopped("stopped; what is on record stays, and the same command goes on from there") from None
     except Exception as error:
-        raise _explained(error) from error
+        raise _explained(error, then) from error
     finally:
         signal.signal(signal.SIGTERM, usual)
 
@@ -63,7 +66,7 @@ def _interrupted_alone() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _explained(error: Exception) -> Exception:
+def _explained(error: Exception, then: str) -> Exception:
     from torch import OutOfMemoryError
 
     from complexity_control.data import DataError
@@ -75,7 +78,7 @@ def _explained(error: Exception) -> Exception:
     if isinstance(error, ParameterError | DataError | RunError | SweepError):
         return Refused(str(error))
     if isinstance(error, DivergedError | OSError | MemoryError | OutOfMemoryError | BrokenExecutor):
-        return Failed(f"{error or type(error).__name__}\nNothing was recorded.")
+        return Failed(f"{error or type(error).__name__}\n{then}".strip())
     return error
 
 
@@ -115,7 +118,8 @@ def _complete_method(context: click.Context, parameter: click.Parameter, incompl
 
 def _complete_name(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     # click has parsed nothing yet when --set stands before the cursor
-    typed = [word for word in os.environ.get("COMP_WORDS", "").split() if word in chapters.names()]
+    typed = [chapters.letters().get(word, word) for word in os.environ.get("COMP_WORDS", "").split()]
+    typed = [word for word in typed if word in chapters.names()]
     listed = [p.name for p in chapters.parameters(typed[0])] if typed else list(_every_parameter())
     return [f"{name}=" for name in listed if name.startswith(incomplete)]
 
@@ -173,7 +177,7 @@ def run(
     For example: ccbook run a --set prior_std=1.0 lambdas=0.1,10
     """
     pairs = _pairs(first + more)
-    with _told():
+    with _told("Nothing was recorded."):
         from complexity_control import experiment, registry, runs, tables
 
         given = registry.given(method, pairs, origin)
@@ -185,6 +189,7 @@ def run(
         if not found:
             with _interrupted_alone():
                 found = experiment.perform(method, given)
+    with _told(f"The run {found.id} is on record all the same."):
         click.echo(f"{found.id}  {registry.said(registry.changes(found.parameters))}".rstrip())
         click.echo(tables.table(found).to_string())
         if notebook:

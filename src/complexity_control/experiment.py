@@ -51,8 +51,7 @@ def perform(chapter: str, given: Mapping[str, Any]) -> runs.Run:
     # A model trained alone gives the same bits whoever else is asked for, and on however many cores
     stacks = [[m] for m in models] if p.device == "cpu" else [models]
     jobs = [(stack, begin and _beginning(begin, stack, p.device)) for stack in stacks]
-    steps = training.steps(len(digits.train_labels), p) * len(models)
-    cores = min(torch.get_num_threads(), len(jobs)) if steps > WORTH_A_PROCESS else 1
+    cores = cores_for(p, digits, len(models))
     with progress.bar(runs.home(), chapter, len(models) * p.epochs) as bar:
         parts = _train_here(p, digits, jobs, bar) if cores == 1 else _train_on_cores(p, jobs, cores, kernels, bar)
     part = _joined(parts)
@@ -60,6 +59,12 @@ def perform(chapter: str, given: Mapping[str, Any]) -> runs.Run:
     if begin:  # what the hypernetwork took is paid once, whatever number of lambdas is fine-tuned
         part.tables["metrics"]["updates_shared"] = begin.metrics["updates_shared"].max()
     return runs.store(folder, p, digits, *part, seconds=time.perf_counter() - began, cores=cores, kernels=kernels)
+
+
+def cores_for(p: Parameters, digits: Digits, models: int) -> int:
+    """How many of the cores at hand a training of so many models is spread over."""
+    steps = training.steps(len(digits.train_labels), p) * models
+    return min(torch.get_num_threads(), models) if p.device == "cpu" and steps > WORTH_A_PROCESS else 1
 
 
 def _check(metrics: pd.DataFrame) -> None:
@@ -143,6 +148,7 @@ def _in_memory(p: Parameters, digits: Digits, job: Job, bar: Bar) -> list[Part]:
         if len(models) == 1:
             raise
     torch.cuda.empty_cache()
+    training._gradient.cache_clear()  # compiled for the whole stack, it has fallen back to what isn't compiled
     bar.show(before, float("nan"))
     half = len(models) // 2
     halves = [(models[rows], begin and _rows(begin, rows)) for rows in (slice(half), slice(half, None))]

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from complexity_control import reported
 from complexity_control.data import Digits
 from complexity_control.experiment import method_of
 from complexity_control.objective import kl
@@ -23,21 +22,21 @@ from complexity_control.runs import Run
 METHODS = {"c": "low_rank", "e": "linear"}
 CODES = 2**16 - 1
 SAMPLE = 1_000  # test digits in the page; its accuracy is a multiple of 0.1%
+FIT = 300  # training digits, for the evidence; more would make a move of the slider slow
 LAMBDAS = 10 ** np.linspace(-1, 2, 13)  # four to a decade
 PERCENTS = [*range(0, 100, 10), 95, 99]
 
 
-def generated(run: Run, lambdas: list[float], seed: int = 0) -> Posterior:
-    """The posteriors that a hypernetwork's run gives for any lambdas, one a row.
+def generated(run: Run, lambdas: list[float]) -> Posterior:
+    """The posteriors that a hypernetwork's run gives by its first seed for any lambdas, one a row.
 
-    Args: seed, the place of the model among the run's seeds.
     Raises: ValueError if the run is of no hypernetwork.
     """
     if not isinstance(run.parameters, Hypernetwork):
         raise ValueError(
             f"run {run.id} is of method ({run.parameters.method}), which has no hypernetwork; name one of c, e"
         )
-    params = {name: tensor[seed : seed + 1] for name, tensor in run.hypernetwork.items()}
+    params = {name: tensor[:1] for name, tensor in run.hypernetwork.items()}
     return method_of(run.parameters).posterior(params, torch.tensor([lambdas]))
 
 
@@ -62,7 +61,7 @@ def write(folder: Path, runs: Mapping[str, Run], digits: Digits) -> None:
 
     A hypernetwork's parameters, first seed, go in 16 bits: evenly spaced steps over each tensor's range, because the
     half-precision float has ten times larger steps where the weights lie, and weights would be removed in another
-    order. Of the digits go the first `SAMPLE` of the test set and of the training set. Each script calls
+    order. Of the digits go the first `SAMPLE` of the test set and `FIT` of the training set. Each script calls
     `explorer.receive(name, description, base64 of gzipped bytes)`.
 
     Raises: ValueError if a network has more than one hidden layer, which the page can't compute.
@@ -77,7 +76,6 @@ def write(folder: Path, runs: Mapping[str, Run], digits: Digits) -> None:
             )
         tensors = {tensor: values[0].numpy() for tensor, values in runs[letter].hypernetwork.items()}
         about = {
-            "title": reported.METHODS[letter],
             "run": runs[letter].id,
             "seed": p.seeds[0],
             "feed": p.feed,
@@ -86,7 +84,8 @@ def write(folder: Path, runs: Mapping[str, Run], digits: Digits) -> None:
             "tensors": [_range(tensor, values) for tensor, values in tensors.items()],
         }
         _script(folder, name, about, b"".join(_codes(values) for values in tensors.values()))
-    samples = [tensor[:SAMPLE].numpy().astype(np.uint8) for tensor in digits]
+    counts = (FIT, FIT, SAMPLE, SAMPLE)
+    samples = [tensor[:n].numpy().astype(np.uint8) for tensor, n in zip(digits, counts, strict=True)]
     about = {"digits": [len(labels) for labels in samples[1::2]], "pixels": samples[0].shape[1]}
     _script(folder, "digits", about, b"".join(sample.tobytes() for sample in samples))
 

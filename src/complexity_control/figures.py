@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from complexity_control import reported
 from complexity_control.runs import Run
 from complexity_control.speed import Recorded, exponent
-from complexity_control.tables import mark, price
+from complexity_control.tables import LEVELS, mark, price
 
 MARKERS = "osD^vPX<>"
 mpl.rcParams |= {
@@ -82,22 +82,19 @@ def pruning_figure(run: Run, behind: Run | None = None) -> Figure:
 
 
 def figure1(runs: Mapping[str, Run]) -> Figure:
-    """Six panels, one a method; a method without a run says so."""
+    """Six panels, one a method."""
     figure, axes = plt.subplots(3, 2, figsize=(8.5, 10), sharex=True, sharey=True, layout="constrained")
     figure.supylabel("test accuracy")
     for (method, name), ax in zip(reported.METHODS.items(), axes.flat, strict=True):
-        if method in runs:
-            pruning(runs[method].curves, ax).set(xlabel="", ylabel="")
-            handles = ax.get_legend_handles_labels()[0]
-            names = [text.get_text() for text in ax.get_legend().get_texts()]
-            ax.get_legend().remove()
-            if method == min(runs):  # the colours are the same in every panel
-                figure.legend(handles, names, title="λ", loc="outside lower center", ncols=len(names))
-        else:
-            ax.text(45, 0.5, "not there yet", ha="center", va="center", color="gray")
+        pruning(runs[method].curves, ax).set(xlabel="", ylabel="")
+        handles = ax.get_legend_handles_labels()[0]
+        names = [text.get_text() for text in ax.get_legend().get_texts()]
+        ax.get_legend().remove()
         ax.set_title(f"({method}) {name}")
     for ax in axes[-1]:
         ax.set_xlabel("weights removed, %")
+    # the colours are the same in every panel
+    figure.legend(handles, names, title="λ", loc="outside lower center", ncols=len(names))
     marks = {mark(run) for run in runs.values()} - {""}
     if marks:
         figure.suptitle(*marks, color="firebrick")
@@ -109,11 +106,11 @@ def _title(run: Run) -> str:
     return "\n".join(filter(None, [f"({run.parameters.method}) {reported.METHODS[run.parameters.method]}", mark(run)]))
 
 
-def cost(runs: Mapping[str, Run], lambdas: int = 12) -> Figure:
-    """Updates, and seconds of one core, to get 1 ... `lambdas` complexity levels by each method."""
+def cost(runs: Mapping[str, Run]) -> Figure:
+    """Updates, and seconds of one core, to get 1 ... LEVELS complexity levels by each method."""
     prices = price(runs)
     figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
-    levels = np.arange(1, lambdas + 1)
+    levels = np.arange(1, LEVELS + 1)
     colours = sns.color_palette("colorblind", len(prices))
     for ax, unit in zip(axes, ("updates", "seconds"), strict=True):
         for k, (method, row) in enumerate(prices.iterrows()):

@@ -64,24 +64,25 @@ def _row(run: Run, row: Mapping[str, Any]) -> str:
     changed = escaped(row["changes"]) or ("<em>the book’s own run</em>" if row["book"] else "nothing")
     if not run.current:
         changed += " <small>(by earlier code)</small>"
+    dataset = _word("dataset", p.dataset)
     cells = [
         (row["run"], f'<a href="runs/{row["run"]}.html">{row["run"]}</a>'),
         (p.method, f"({p.method}) {reported.METHODS[p.method]}"),
         (row["changes"], changed),
-        (f"{p.dataset} {p.profile}", escaped(_dataset(p.dataset)) + (" <small>quick</small>" * (p.profile == "quick"))),
+        (f"{dataset} {p.profile}", escaped(dataset) + (" <small>quick</small>" * (p.profile == "quick"))),
         (row["accuracy"], f"{row['accuracy']:.4f} <small>λ = {row['lam']:g}</small>"),
         (row["minutes"], f"{row['minutes']:,.1f}"),
         (row["finished"], f"{row['finished'][:16].replace('T', ' ')}"),
     ]
-    words = [f"{name}={registry.word(value)}" for name, value in run.receipt["parameters"].items()]
+    words = [f"{name}={_word(name, value)}" for name, value in run.receipt["parameters"].items()]
     searched = escaped(" ".join([row["run"], reported.METHODS[p.method], *words, "paper" * row["book"]]).lower())
     inner = "".join(f'<td data-value="{escaped(value)}">{shown}</td>' for value, shown in cells)
     return f'<tr data-words="{searched}">{inner}</tr>'
 
 
-def _dataset(given: str) -> str:
-    """A folder by its last name alone: where it lies is nobody's business."""
-    return Path(given).name
+def _word(name: str, value: object) -> str:
+    """A parameter's value as it is typed; a folder by its last name alone: where it lies is nobody's business."""
+    return Path(str(value)).name if name == "dataset" else registry.word(value)
 
 
 def write(folder: Path, runs: Sequence[Run]) -> None:
@@ -120,7 +121,8 @@ def page(run: Run, book: Run | None) -> str:
     if own:
         parts.append("The book's own run: nothing is changed, and the paper's tables are held against it.")
     elif changed:
-        rows = [[name, _value(p.chapter, name, value), _usual(p.chapter, name)] for name, value in changed.items()]
+        usual = defaults(p.chapter)
+        rows = [[name, *(escaped(_word(name, v)) for v in (value, usual[name]))] for name, value in changed.items()]
         parts += ["## Changed", _table(["parameter", "here", "in the chapter"], rows)]
     if not book and not own:
         parts.append(_why_alone(run))
@@ -132,11 +134,11 @@ def page(run: Run, book: Run | None) -> str:
         "## Metrics",
         metrics(run, run if own else book),
         "## Again",
-        _fenced(registry.command(p)),
+        _fenced(registry.command(p.model_copy(update={"dataset": _word("dataset", p.dataset)}))),
         "## Receipt",
         _table(["", ""], [[name, escaped(value)] for name, value in _receipt(run).items()]),
         "<details><summary>All parameters, and the sums of the files</summary>\n"
-        + _table(["parameter", "value"], [[n, _value(p.chapter, n, v)] for n, v in run.receipt["parameters"].items()])
+        + _table(["parameter", "value"], [[n, escaped(_word(n, v))] for n, v in run.receipt["parameters"].items()])
         + "\n"
         + _table(["file", "sha256"], [[escaped(n), escaped(v)] for n, v in run.receipt["artefacts"].items()])
         + "\n</details>",
@@ -181,14 +183,6 @@ def _receipt(run: Run) -> dict[str, object]:
     digits = f"{data['train']:,} to train, {data['test']:,} to test, sha256 {data['sha256'][:12]}"
     told["git commit"] = f"{told['git commit']}{', with changes' if told.pop('git dirty') else ''}"
     return {"digits": digits} | {name: value for name, value in told.items() if value is not None}
-
-
-def _value(chapter: str, name: str, value: object) -> str:
-    return escaped(_dataset(str(value)) if name == "dataset" else registry.word(value))
-
-
-def _usual(chapter: str, name: str) -> str:
-    return escaped(registry.word(defaults(chapter)[name]))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

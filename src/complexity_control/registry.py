@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 
 from complexity_control import chapters, experiment, reported, runs, training
 from complexity_control.data import ROOT, Digits
@@ -288,7 +287,7 @@ def estimate(p: Parameters, digits: Digits, on_record: Sequence[Run] | None = No
     rates = np.array([max(run.receipt["seconds"], 0.1) * run.receipt["cores"] for run in past]) / sizes
     # a short run's start-up is in a short run's receipt, so the near ones count most
     rate = float(np.average(rates, weights=(0.1 + abs(np.log(sizes / size))) ** -2))
-    cores = min(torch.get_num_threads(), models) if p.device == "cpu" else 1
+    cores = experiment.cores_for(p, digits, models)
     return Estimate(size * rate / cores, cores, len(past))
 
 

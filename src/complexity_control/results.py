@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from complexity_control import tables
+from complexity_control import artefacts, tables
 from complexity_control.data import ROOT
 from complexity_control.runs import Run
 
@@ -40,7 +40,6 @@ def write_scoreboard(profile: str, cells: pd.DataFrame, judged: pd.DataFrame) ->
 
 
 def table_csv(table: pd.DataFrame, path: Path) -> None:
-    """A table as a file of the book."""
+    """Write a table as a file of the book."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # nine digits hold all that float32 training gives, and keep a diff readable
-    table.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
+    path.write_text(artefacts.csv(table))

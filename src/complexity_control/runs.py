@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from complexity_control import reported
 from complexity_control.data import ROOT, Digits, load
 from complexity_control.methods import from_flat, to_flat
-from complexity_control.parameters import FineTuning, Parameters, check, defaults, resolved
+from complexity_control.parameters import FineTuning, Hypernetwork, Parameters, check, defaults, resolved
 from complexity_control.posterior import Params, Posterior
 
 # a run's numbers depend on these modules; how they are shown doesn't make another run
@@ -142,9 +142,7 @@ def key(p: Parameters, digits: Digits) -> str:
 def _key(p: Parameters, checksum: str) -> str:
     values = p.model_dump(mode="json", exclude={"force", "dataset"})
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
-    for name in SOURCES:
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
-    digest.update(checksum.encode())
+    digest.update(_sources() + checksum.encode())
     return digest.hexdigest()
 
 
@@ -204,8 +202,6 @@ def of_profile(profile: str, device: str = "cpu") -> dict[str, Run]:
     """
     found: dict[str, Run] = {}
     for method, chapter in reported.CHAPTERS.items():
-        if not (ROOT / "chapters" / f"{chapter}.ipynb").is_file():
-            continue
         p, digits, _ = resolve(chapter, defaults(chapter) | {"profile": profile, "device": device})
         run = find(path(p, digits))
         if run is None:
@@ -317,7 +313,8 @@ def check_place(p: Parameters, digits: Digits) -> None:
     """
     layers = [digits.train_images.shape[1], *p.hidden, digits.classes]
     weights = sum((a + 1) * b for a, b in itertools.pairwise(layers))
-    needed = 8 * weights * len(p.lambdas) * len(p.seeds) + 100_000  # means and log deviations in float32; the tables
+    # means and log deviations in float32, for each lambda and, of a hypernetwork, at most twice more; the tables
+    needed = 8 * weights * len(p.seeds) * (len(p.lambdas) + 2 * isinstance(p, Hypernetwork)) + 100_000
     try:
         home().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=home()):
@@ -348,10 +345,11 @@ def provenance(device: str) -> dict[str, Any]:
 
 def _code() -> str:
     """What tells the sources of a run's numbers apart from earlier and later ones."""
-    digest = hashlib.sha256()
-    for name in SOURCES:
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
-    return digest.hexdigest()[:12]
+    return hashlib.sha256(_sources()).hexdigest()[:12]
+
+
+def _sources() -> bytes:
+    return b"".join((Path(__file__).parent / f"{name}.py").read_bytes() for name in SOURCES)
 
 
 def _git(*arguments: str) -> str | None:

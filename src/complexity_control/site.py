@@ -207,7 +207,7 @@ def _finish(app: Sphinx, exception: Exception | None) -> None:
                 shutil.copytree(source / name, target, dirs_exist_ok=True)
             else:
                 shutil.copy(source / name, target)
-    pages = sorted(Path(app.outdir).glob("*.html"))
+    pages = [*Path(app.outdir).glob("*.html"), *Path(app.outdir).glob("runs/*.html")]
     names = {name for page in pages for name in re.findall(r"\bfa-([a-z-]+)", page.read_text())} | {"xmark"}
     (static / "icons.css").write_text(_icons((static / "scripts" / "fontawesome.js").read_text(), names))
     for page in pages:

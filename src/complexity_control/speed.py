@@ -71,7 +71,7 @@ def machine(record: Recorded) -> Markdown:
     about = record.about
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     speeds = " and ".join(f"{speed:.0f}" for speed in about["gflops"].values())
-    left_out = "".join(f" Left out: {name} ({reason})." for name, reason in about["left_out"].items())
+    left_out = "".join(f" Left out: {name} (`{reason}`)." for name, reason in about["left_out"].items())
     return Markdown(
         f"Measured on {about['processor']}, {about['cores']} cores, {about['threads']} thread for each; "
         f"{versions}. Each is a process of its own that stays alive while the others take their turns, "

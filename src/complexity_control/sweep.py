@@ -178,9 +178,10 @@ def foretold(jobs: Plan) -> str:
         digits = load(p.dataset, p.device, p.cap.train, p.cap.test)
         try:
             resolved = runs.resolve(p.chapter, p.model_dump(exclude={"chapter"}))[0]
-            found = runs.find(runs.path(resolved, digits))
         except runs.RunError:  # what it starts from isn't on record yet
             pass
+        else:
+            found = runs.find(runs.path(resolved, digits))
         expected = None if found else registry.estimate(p, digits, on_record)
         seconds += expected.seconds if expected else 0
         missing += not found
@@ -199,7 +200,7 @@ def perform(
 
     Args: at_once, runs at a time; cores for each, by default an equal share of this machine's, or 1 elsewhere;
         executor and profile, Snakemake's.
-    Returns: why they failed, by the names of those that did. Raises: SweepError if Snakemake couldn't begin.
+    Returns: why they failed, by the names of those that did. Raises: SweepError if there is no such executor.
     """
     plugin = f"snakemake_executor_plugin_{executor.replace('-', '_')}"
     if executor != "local" and importlib.util.find_spec(plugin) is None:

@@ -11,8 +11,11 @@ from pandas.io.formats.style import Styler
 from complexity_control import reported
 from complexity_control.runs import Run
 from complexity_control.training import steps
+from complexity_control.verdicts import removable
 
 SIGNS = {"agrees": "✓", "close": "≈", "differs": "✗", "not tested": "–"}
+LOSS = 0.02  # of accuracy: a small one
+LEVELS = 12  # of complexity, to ask the price of
 CLAIM_SIGNS = {"holds": "✓", "holds in part": "≈", "does not hold": "✗", "not tested": "–"}
 CLAIM_COLOURS = {"holds": "agrees", "holds in part": "close", "does not hold": "differs", "not tested": "not tested"}
 BACKGROUNDS = {
@@ -84,16 +87,14 @@ def spread(quantity: str, mean: float, sd: float = np.nan) -> str:
     return f"{mean:,.{digits}f}{spread}".replace("-", "−")
 
 
-def seen(run: Run, loss: float = 0.02) -> Markdown:
+def seen(run: Run) -> Markdown:
     """What the numbers show, in words: the accuracy at each lambda, and how much can be removed for a small loss."""
     mean = run.curves.pivot_table(values="accuracy", index="lam", columns="pruned_percent")
-    kept = mean.ge(mean[0] - loss, axis="index").cummin(axis="columns")  # until the first fall below the bound
-    removable = kept.mul(mean.columns, axis="columns").max(axis="columns")
     lambdas = _listed(f"{lam:g}" for lam in mean.index)
     text = (
         f"At λ = {lambdas} the whole network recognises {_listed(f'{a:.1%}' for a in mean[0])} of the test digits. "
-        f"{_listed(f'{r}%' for r in removable)} of the weights can be removed before more than "
-        f"{100 * loss:.0f} points of accuracy are lost; with {mean.columns[-1]}% removed, "
+        f"{_listed(f'{r}%' for r in removable(mean, LOSS))} of the weights can be removed before more than "
+        f"{100 * LOSS:.0f} points of accuracy are lost; with {mean.columns[-1]}% removed, "
         f"{_listed(f'{a:.1%}' for a in mean.iloc[:, -1])} remain."
     )
     return Markdown(text)
@@ -172,8 +173,6 @@ def compared(cells: pd.DataFrame, table: int, quantity: str) -> Styler:
         method = f"({cell['method']}) {reported.METHODS[cell['method']]}"
         lam = "all λ" if np.isnan(cell["lam"]) else f"λ = {cell['lam']:g}"
         ours = f"{spread(quantity, cell['mean'], cell['sd'])} {SIGNS[cell['verdict']]}"
-        if cell["seeds"] == 0:
-            ours = "not there yet"
         text.setdefault(lam, {})[method] = (
             f'<span id="{anchor(cell)}">{ours}</span><br><small>paper {spread(quantity, cell["paper"])}</small>'
         )

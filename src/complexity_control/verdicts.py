@@ -66,6 +66,15 @@ def total_updates(metrics: pd.DataFrame) -> pd.Series:
     return seeds["updates"].sum() + seeds["updates_shared"].max()
 
 
+def removable(curves: pd.DataFrame, loss: float) -> pd.Series:
+    """Percent of weights that can go before more accuracy than this is lost, by lambda.
+
+    Args: curves, accuracy in rows of lambda and columns of percent removed, from 0.
+    """
+    kept = curves.ge(curves[0] - loss, axis="index").cummin(axis="columns")  # until the first fall below the bound
+    return kept.mul(curves.columns, axis="columns").max(axis="columns")
+
+
 def _summary(ours: np.ndarray) -> dict[str, float]:
     if len(ours) == 0:
         return {"mean": np.nan, "sd": np.nan, "low": np.nan, "high": np.nan, "seeds": 0}

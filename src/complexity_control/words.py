@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from complexity_control import reported
+from complexity_control import reported, tables
 from complexity_control.runs import Run
 
 
@@ -31,15 +31,15 @@ def figure1(runs: Mapping[str, Run]) -> str:
     return f"{head} {'; '.join(panels)}."
 
 
-def cost(prices: pd.DataFrame, lambdas: int = 12) -> str:
+def cost(prices: pd.DataFrame) -> str:
     """The lines of figures.cost."""
     told = []
     for method, row in prices.iterrows():
-        updates = row["updates_once"] + lambdas * row["updates_each"]
-        seconds = row["seconds_once"] + lambdas * row["seconds_each"]
+        updates = row["updates_once"] + tables.LEVELS * row["updates_each"]
+        seconds = row["seconds_once"] + tables.LEVELS * row["seconds_each"]
         told.append(f"({method}) {updates:.3g} updates and {seconds:.3g} seconds")
     head = "Price against the number of complexity levels, a line for each method."
-    return f"{head} At {lambdas} levels: {'; '.join(told)}."
+    return f"{head} At {tables.LEVELS} levels: {'; '.join(told)}."
 
 
 def distances(study: pd.DataFrame) -> str:
@@ -55,11 +55,7 @@ def distances(study: pd.DataFrame) -> str:
 
 def readings(read: pd.DataFrame) -> str:
     """The points of figures.readings."""
-    squares = read.assign(square=(read["ours"] - read["paper"]) ** 2)
-    told = [
-        f"{quantity}, {reading}: {rows['square'].mean() ** 0.5:.2f}"
-        for (quantity, reading), rows in squares.groupby(["quantity", "reading"], sort=False)
-    ]
+    told = [f"{quantity}, {reading}: {rms:.2f}" for (quantity, reading), rms in tables.readings(read)["all"].items()]
     return (
         "Ours against the paper's, a panel for each reading, a marker for each method. "
         f"Root mean square distance from the diagonal: {'; '.join(told)}."

@@ -6,7 +6,6 @@ methods.py, objective.py, posterior.py, pruning.py; tests/test_browser.py compar
 
 const explorer = (() => {
   const DRAWS = 20; // of the weights, behind each predictive distribution
-  const EVIDENCE_SAMPLE = 300; // training digits; more would make a move of the slider slow
   const LEVELS = [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99]; // percent removed, of the curve's points
   const FEEDS = { scaled: (lam) => lam / 100, log: Math.log10, raw: (lam) => lam };
   const models = {};
@@ -233,7 +232,7 @@ const explorer = (() => {
 
   /** The weights that are gone at the next level and not at this one, row by row. */
   function rows(W, n, level, l, last) {
-    const starts = new Uint32Array(W.length / n + 1), columns = new Uint8Array(W.length), weights = new Float64Array(W.length);
+    const starts = new Uint32Array(W.length / n + 1), columns = new Uint16Array(W.length), weights = new Float64Array(W.length);
     let at = 0;
     for (let i = 0; i < W.length; i++) {
       if (i % n === 0) starts[i / n] = at;
@@ -300,7 +299,7 @@ const explorer = (() => {
   }
 
   /** E_q log p(D | w) in nats, from a few training digits and scaled up to all, with its standard error. */
-  function logLikelihood(net, trainDigits, count = EVIDENCE_SAMPLE, draws = 1) {
+  function logLikelihood(net, trainDigits, count = parts.train.length, draws = 1) {
     const digits = parts.train.slice(0, count), sample = sampler(net);
     let sum = 0, squares = 0;
     for (const digit of digits) {
@@ -376,7 +375,7 @@ const explorer = (() => {
   }
 
   return {
-    receive, ready: waiting, models, parts, LEVELS, SAMPLE: EVIDENCE_SAMPLE, measure, curve: (name, lam) => curve(at(name, lam).q), predict, sparse,
+    receive, ready: waiting, models, parts, LEVELS, measure, curve: (name, lam) => curve(at(name, lam).q), predict, sparse,
     normalise, logLikelihood, generate, prepare, prune, withVariance, kl,
   };
 })();

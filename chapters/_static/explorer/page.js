@@ -279,7 +279,7 @@
     const { train } = explorer.models.low_rank;
     get("note").textContent =
       `Computed here, by this page: the accuracy on ${explorer.parts.test.length.toLocaleString("en")} test digits; the ` +
-      `log-likelihood from ${explorer.SAMPLE} training digits and scaled up to all ${train.toLocaleString("en")}, with the ` +
+      `log-likelihood from ${explorer.parts.train.length} training digits and scaled up to all ${train.toLocaleString("en")}, with the ` +
       `standard error of that. Evidence and KL are those of the whole posterior, before any weight is removed. Parameters of ` +
       `seed ${explorer.models.low_rank.seed}, from the runs ${explorer.models.low_rank.run} and ${explorer.models.linear.run}.`;
     get("status").hidden = true;
