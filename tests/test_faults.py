@@ -78,7 +78,7 @@ def test_a_training_that_diverges_on_another_core_says_where(small, record, monk
     finally:
         torch.set_num_threads(threads)
     assert not multiprocessing.active_children()
-    assert not record.exists()
+    assert not runs.folders()
 
 
 @pytest.fixture

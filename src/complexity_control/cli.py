@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import click
@@ -57,6 +58,7 @@ def _told(then: str = "") -> Iterator[None]:
 @contextlib.contextmanager
 def _interrupted_alone() -> Iterator[None]:
     """Ctrl-C reaches this process, and not the workers that it starts: it ends them, and they have nothing to say."""
+    resource_tracker.ensure_running()  # started later, by the first worker, it would lift the block
     # a thread from before the block takes the signal; Python answers it in the main thread all the same
     threading.Thread(target=threading.Event().wait, daemon=True).start()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
