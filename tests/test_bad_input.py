@@ -205,8 +205,8 @@ def test_a_folders_name_lands_on_pages_as_text(name, folder, given, tmp_path, re
     assert " ".join(place.name.split()) in " ".join(listed.get_text().split())
     page = pages.page(run, None)
     tables, _, command = page.partition("## Again")
-    assert "<img" not in page.replace(registry.command(run.parameters), "")
-    assert "<script" not in page.replace(registry.command(run.parameters), "")
+    assert "<img" not in page.replace(pages.command(run.parameters), "")
+    assert "<script" not in page.replace(pages.command(run.parameters), "")
     assert BeautifulSoup(tables, "html.parser").find("table")
     fence = command.split()[0].removesuffix("bash")
     assert set(fence) == {"`"}

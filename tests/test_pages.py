@@ -114,7 +114,7 @@ def test_a_page_and_a_figure_are_written_for_each_run(run, tmp_path):
     pages.write(tmp_path / "reruns", [run, like(run, seeds=[0], prior_std=2.0)])
     assert len(list((tmp_path / "reruns").glob("*.md"))) == len(list((tmp_path / "reruns").glob("*.svg"))) == 2
     text = (tmp_path / "reruns" / f"{run.id}.md").read_text()
-    assert registry.command(run.parameters) in text
+    assert pages.command(run.parameters) in text
     for name in run.receipt["parameters"]:
         assert f"<td>{name}</td>" in text
     for sum_ in run.receipt["artefacts"].values():

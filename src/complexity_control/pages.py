@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from complexity_control import figures, registry, reported, tables
-from complexity_control.parameters import defaults
+from complexity_control import figures, registry, reported, tables, words
+from complexity_control.parameters import Parameters, defaults
 from complexity_control.registry import Damaged
 from complexity_control.runs import Run
 
@@ -74,8 +74,8 @@ def _row(run: Run, row: Mapping[str, Any]) -> str:
         (row["minutes"], f"{row['minutes']:,.1f}"),
         (row["finished"], f"{row['finished'][:16].replace('T', ' ')}"),
     ]
-    words = [f"{name}={_word(name, value)}" for name, value in run.receipt["parameters"].items()]
-    searched = escaped(" ".join([row["run"], reported.METHODS[p.method], *words, "paper" * row["book"]]).lower())
+    given = [f"{name}={_word(name, value)}" for name, value in run.receipt["parameters"].items()]
+    searched = escaped(" ".join([row["run"], reported.METHODS[p.method], *given, "paper" * row["book"]]).lower())
     inner = "".join(f'<td data-value="{escaped(value)}">{shown}</td>' for value, shown in cells)
     return f'<tr data-words="{searched}">{inner}</tr>'
 
@@ -128,13 +128,12 @@ def page(run: Run, book: Run | None) -> str:
         parts.append(_why_alone(run))
     parts += [
         "## Under pruning",
-        f"```{{image}} {run.id}.svg\n:alt: Test accuracy against the percent of weights removed, a curve for each "
-        f"lambda{beside}\n```",
+        f"```{{image}} {run.id}.svg\n:alt: {words.pruning(run.curves)}\n```",
         f"Mean over {tables.count(len(p.seeds), 'seed')}, and a band of one standard deviation{beside}.",
         "## Metrics",
         metrics(run, run if own else book),
         "## Again",
-        _fenced(registry.command(p.model_copy(update={"dataset": _word("dataset", p.dataset)}))),
+        _fenced(command(p)),
         "## Receipt",
         _table(["", ""], [[name, escaped(value)] for name, value in _receipt(run).items()]),
         "<details><summary>All parameters, and the sums of the files</summary>\n"
@@ -144,6 +143,11 @@ def page(run: Run, book: Run | None) -> str:
         + "\n</details>",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def command(p: Parameters) -> str:
+    """What to type to make the run again, beside the folder of its digits if it has its own."""
+    return registry.command(p.model_copy(update={"dataset": _word("dataset", p.dataset)}))
 
 
 def _why_alone(run: Run) -> str:
