@@ -128,7 +128,7 @@ def page(run: Run, book: Run | None) -> str:
         parts.append(_why_alone(run))
     parts += [
         "## Under pruning",
-        f"```{{image}} {run.id}.svg\n:alt: {words.pruning(run.curves)}\n```",
+        f"```{{image}} {run.id}.svg\n:class: artefact\n:alt: {words.pruning(run.curves)}\n```",
         f"Mean over {tables.count(len(p.seeds), 'seed')}, and a band of one standard deviation{beside}.",
         "## Metrics",
         metrics(run, run if own else book),

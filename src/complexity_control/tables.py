@@ -212,8 +212,9 @@ def price(runs: Mapping[str, Run]) -> pd.DataFrame:
 
 def distances(study: pd.DataFrame) -> Styler:
     """The audit's trials, one a row."""
-    shown = study[["method", "trial", "table3", "table1", "table1_curve", "outcome", "seeds", "run"]]
-    numbers = dict.fromkeys(("table3", "table1", "table1_curve"), "{:.3f}") | {"seeds": "{:.0f}"}
+    to = {"table3": "to Table 3", "table1": "to Table 1", "table1_curve": "to Table 1, as a mean"}
+    shown = study[["method", "trial", *to, "outcome", "seeds", "run"]].rename(columns=to)
+    numbers = dict.fromkeys(to.values(), "{:.3f}") | {"seeds": "{:.0f}"}
     return shown.style.format(numbers, na_rep="–").hide(axis="index")
 
 
