@@ -21,7 +21,7 @@ from tests.test_site import PAGES
 
 pytestmark = pytest.mark.skipif(browser.find() is None, reason=browser.MISSING)
 
-ALL = [*PAGES, "search", "genindex", "runs/a_direct-*"]  # and the page of a run
+ALL = [*PAGES, "search", "genindex", "runs/d_low_rank_fine_tuned-*"]  # and the page of a run
 LAMBDAS = [10 ** (-1 + 3 * k / 19) for k in range(20)]
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 MILLISECONDS = 50  # a move of a slider feels immediate

@@ -123,7 +123,7 @@ def page(run: Run, book: Run | None) -> str:
     elif changed:
         usual = defaults(p.chapter)
         rows = [[name, *(escaped(_word(name, v)) for v in (value, usual[name]))] for name, value in changed.items()]
-        parts += ["## Changed", _table(["parameter", "here", "in the chapter"], rows)]
+        parts += ["## Changed", _table("Changed", ["parameter", "here", "in the chapter"], rows)]
     if not book and not own:
         parts.append(_why_alone(run))
     parts += [
@@ -135,11 +135,11 @@ def page(run: Run, book: Run | None) -> str:
         "## Again",
         _fenced(command(p)),
         "## Receipt",
-        _table(["", ""], [[name, escaped(value)] for name, value in _receipt(run).items()]),
+        _table("Receipt", ["", ""], [[name, escaped(value)] for name, value in _receipt(run).items()]),
         "<details><summary>All parameters, and the sums of the files</summary>\n"
-        + _table(["parameter", "value"], [[n, escaped(_word(n, v))] for n, v in run.receipt["parameters"].items()])
+        + _table("All parameters", ["parameter", "value"], [[n, escaped(_word(n, v))] for n, v in run.receipt["parameters"].items()])
         + "\n"
-        + _table(["file", "sha256"], [[escaped(n), escaped(v)] for n, v in run.receipt["artefacts"].items()])
+        + _table("Files", ["file", "sha256"], [list(map(escaped, pair)) for pair in run.receipt["artefacts"].items()])
         + "\n</details>",
     ]
     return "\n\n".join(parts) + "\n"
@@ -175,7 +175,7 @@ def metrics(run: Run, book: Run | None) -> str:
         rows.append([f"{lam:g}", *cells])
     # a mean and its deviation stay on one line
     titles = [f'<span style="white-space: normal">{tables.TITLES[name]}</span>' for name in SHOWN]
-    return f'<div style="white-space: nowrap; font-size: 0.85em">\n{_table(["λ", *titles], rows)}\n</div>'
+    return f'<div style="white-space: nowrap; font-size: 0.85em">\n{_table("Metrics", ["λ", *titles], rows)}\n</div>'
 
 
 def _spread(quantity: str, row: "pd.Series[float]") -> str:
@@ -189,12 +189,15 @@ def _receipt(run: Run) -> dict[str, object]:
     return {"digits": digits} | {name: value for name, value in told.items() if value is not None}
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An HTML table of cells that are HTML; in one block, which Markdown doesn't read."""
+def _table(label: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """An HTML table of cells that are HTML, in one block, which Markdown doesn't read.
+
+    One wider than the page scrolls, by the keyboard too.
+    """
     titles = f"<thead><tr>{''.join(f'<th>{title}</th>' for title in head)}</tr></thead>" if any(head) else ""
     body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     table = f'<table class="table">{titles}<tbody>\n{body}\n</tbody></table>'
-    return f'<div style="overflow-x: auto">{table}</div>'
+    return f'<div style="overflow-x: auto" tabindex="0" role="region" aria-label="{label}">{table}</div>'
 
 
 def _fenced(text: str) -> str:
