@@ -126,6 +126,7 @@ def page(run: Run, book: Run | None) -> str:
         parts += ["## Changed", _table("Changed", ["parameter", "here", "in the chapter"], rows)]
     if not book and not own:
         parts.append(_why_alone(run))
+    every = [[name, escaped(_word(name, value))] for name, value in run.receipt["parameters"].items()]
     parts += [
         "## Under pruning",
         f"```{{image}} {run.id}.svg\n:class: artefact\n:alt: {words.pruning(run.curves)}\n```",
@@ -137,9 +138,9 @@ def page(run: Run, book: Run | None) -> str:
         "## Receipt",
         _table("Receipt", ["", ""], [[name, escaped(value)] for name, value in _receipt(run).items()]),
         "<details><summary>All parameters, and the sums of the files</summary>\n"
-        + _table("All parameters", ["parameter", "value"], [[n, escaped(_word(n, v))] for n, v in run.receipt["parameters"].items()])
+        + _table("All parameters", ["parameter", "value"], every)
         + "\n"
-        + _table("Files", ["file", "sha256"], [list(map(escaped, pair)) for pair in run.receipt["artefacts"].items()])
+        + _table("Files", ["file", "sha256"], [[*map(escaped, pair)] for pair in run.receipt["artefacts"].items()])
         + "\n</details>",
     ]
     return "\n\n".join(parts) + "\n"
