@@ -123,7 +123,10 @@ class Parameters(BaseModel):
     def _known_dataset(cls, value: str, info: ValidationInfo) -> str:
         if not value.isprintable():
             raise ValueError("a name or folder has no line breaks and no control characters")
-        return value if info.context == RECORDED else data.known(value)
+        try:
+            return value if info.context == RECORDED else data.known(value)
+        except (OSError, RuntimeError) as error:  # longer than a path may be; the home of nobody
+            raise ValueError(f"no folder can be of this name ({getattr(error, 'strerror', error)})") from None
 
     @field_validator("device")
     @classmethod
