@@ -3,19 +3,19 @@
 import os
 from pathlib import Path
 
-from complexity_control import reported
+from ccbook import chapters
 
 PROFILE = config.get("profile", "paper")
 DEVICE = config.get("device", "cpu")
 BOOK = Path("book") if PROFILE == "paper" else Path("book") / PROFILE  # a look never overwrites the paper's pages
 DATA = Path(os.environ.get("CCBOOK_DATA", "data")) / "MNIST"
-CHAPTERS = [reported.CHAPTERS[method] for method in "aecbdf"]  # the longest first
+CHAPTERS = sorted(chapters.names(), key=lambda name: -chapters.defaults(name)["epochs"])  # the longest first
 PAGES = ["chapters/index.md", "chapters/rerun.md", "chapters/references.bib"]
 RUNS = Path(os.environ.get("CCBOOK_RUNS", "book/runs"))
 RUNS.mkdir(parents=True, exist_ok=True)  # a folder's time is that of the last run put into it or taken away
 STATIC = sorted(str(path) for path in Path("chapters/_static").rglob("*.*"))
 PROFILES = sorted(str(path) for path in Path("profiles").rglob("*.*"))  # the guide shows them
-PACKAGE = sorted(str(path) for path in Path("src/complexity_control").glob("*.*"))
+PACKAGE = sorted(str(path) for path in Path("src").rglob("*.*") if path.suffix in (".py", ".csv", ".css", ".js"))
 RECORDED = [f"book/results/{file}" for file in ("bench.csv", "bench.json", "scaling.csv", "precision.csv")]
 
 
@@ -25,12 +25,13 @@ def page(*names):
 
 
 NEEDS = {name: [ancient(f"{DATA}/.verified")] for name in CHAPTERS}  # what a page can't be made without
-for tuned, start in reported.STARTS.items():
-    NEEDS[reported.CHAPTERS[tuned]] += page(reported.CHAPTERS[start])
+for method in chapters.METHODS.values():
+    if method.start:
+        NEEDS[method.name] += page(chapters.METHODS[method.start].name)
 NEEDS |= dict.fromkeys(["audit", "results", "claims", "cost", "explorer", "made"], page(*CHAPTERS))
 NEEDS |= {
     "derivation": [],
-    "speed": [path for path in RECORDED if Path(path).is_file()],  # by `make bench`, never here
+    "speed": RECORDED,  # by `make bench`, never here
     "reruns": [RUNS, *page(*CHAPTERS, "audit")],
 }
 FILES = {  # what a page writes beside itself
@@ -68,19 +69,24 @@ rule site:
         """
         ccbook check --profile {PROFILE} --device {DEVICE} > {BOOK}/check.txt
         rm -rf {BOOK}/source {BOOK}/build
-        mkdir -p {BOOK}/source
-        cp {input.pages} {input.notebooks} {input.toc} {BOOK}/source
+        mkdir -p {BOOK}/source/_static {BOOK}/source/extra {BOOK}/source/science/methods
+        cp {input.pages} {input.notebooks} {input.toc} {input.config} {BOOK}/source
         cp -r {BOOK}/results {BOOK}/source/results
         cp -r {BOOK}/reruns {BOOK}/source/runs
-        cp -r chapters/_static {BOOK}/source/_static
-        cp {BOOK}/explorer/*.js {BOOK}/source/_static/explorer
+        cp -r chapters/_static {BOOK}/source/extra/_static
+        mv {BOOK}/source/extra/_static/*.css {BOOK}/source/_static
+        cp {BOOK}/explorer/*.js {BOOK}/source/extra/_static/explorer
         cp -r profiles {BOOK}/source/profiles
-        sed 's/announcement: ""/announcement: "{params.banner}"/' {input.config} > {BOOK}/source/_config.yml
+        cp src/complexity_control/*.py {BOOK}/source/science
+        cp src/complexity_control/methods/*.py {BOOK}/source/science/methods
         touch {BOOK}/source/pdf.md
+        export CCBOOK_BANNER="{params.banner}"
         jupyter-book build {BOOK}/source --path-output {BOOK}/build --builder singlehtml --warningiserror --nitpick --quiet
-        python -m complexity_control.browser pdf {BOOK}/build/_build/singlehtml/index.html {BOOK}/source/book.pdf
+        python -m ccbook.book.pdf pdf {BOOK}/build/_build/singlehtml/index.html {BOOK}/source/book.pdf
         if [ -f {BOOK}/source/book.pdf ]; then echo 'The whole book is also {{download}}`one PDF <book.pdf>`.' > {BOOK}/source/pdf.md; fi
         jupyter-book build {BOOK}/source --path-output {BOOK}/build --warningiserror --nitpick --keep-going --quiet
+        find {BOOK}/build/_build/html -name '*.map' -delete
+        find {BOOK}/build/_build/html/_static/mathjax -type f ! -name tex-chtml.js ! -path '*/woff-v2/*' ! -path '*/tex/extensions/*' -delete
         rm -rf {BOOK}/html
         mv {BOOK}/build/_build/html {BOOK}/html
         """
@@ -90,7 +96,7 @@ rule data:
     output:
         touch(f"{DATA}/.verified"),
     shell:
-        "python -c 'from complexity_control import data; data.fetch(\"MNIST\")'"
+        "python -c 'from ccbook.machine import download; download.fetch(\"MNIST\")'"
 
 
 for name, needed in NEEDS.items():

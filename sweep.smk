@@ -29,4 +29,4 @@ rule run:
         arguments=lambda wildcards: PLAN["jobs"][wildcards.job]["arguments"],
     threads: PLAN["cores"]
     shell:
-        "{PYTHON:q} -m complexity_control.cli {params.arguments} --receipt {output} > {log} 2>&1"
+        "{PYTHON:q} -m ccbook.cli {params.arguments} --receipt {output} > {log} 2>&1"

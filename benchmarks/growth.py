@@ -19,7 +19,10 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from complexity_control import data, experiment, parameters, results, training
+from ccbook import chapters, parameters, perform
+from ccbook.book import formats
+from ccbook.machine import download, kernels
+from complexity_control import training
 
 ENDLESS = 1_000_000  # epochs: a training is stopped when enough of it was timed
 ENOUGH = 1.0  # seconds
@@ -58,26 +61,27 @@ def measure(axis: str, value: int) -> dict[str, float]:
 def whole_runs(models: int) -> float:
     """Of a run as a chapter makes it, evaluation and record included, with as many lambdas as models."""
     lambdas = np.geomspace(0.1, 100, models).tolist()
-    given = parameters.defaults("a_direct") | {"profile": "quick", "lambdas": lambdas, "force": True}
+    values = chapters.defaults("a_direct") | {"profile": "quick", "lambdas": lambdas, "force": True}
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["CCBOOK_RUNS"] = temporary
-        experiment.perform("a_direct", given | {"lambdas": [1.0]})  # what is loaded once is loaded now
+        perform.perform("a_direct", values | {"lambdas": [1.0]})  # what is loaded once is loaded now
         begin = time.perf_counter()
-        run = experiment.perform("a_direct", given)
+        run = perform.perform("a_direct", values)
         seconds = time.perf_counter() - begin
-        return 1e3 * seconds / models / training.steps(run.receipt["data"]["train"], run.parameters)
+        return 1e3 * seconds / models / training.steps(run.receipt["data"]["train"], run.parameters.settings)
 
 
 def step(axis: str, value: int) -> float:
     """Of a training alone: median over epochs, without the two first, which compile."""
     chapter = AXES[axis].chapter
     change = {"width": {"hidden": [value]}, "digits": {}}.get(axis, {"samples": value})
-    given = parameters.defaults(chapter) | {"lambdas": [1.0], "seeds": [0], "epochs": ENDLESS} | change
-    p = parameters.check(chapter, given)
-    training.set_products()  # as every run does before it trains
-    digits = data.load(p.dataset, train=value if axis == "digits" else FEW)
+    values = chapters.defaults(chapter) | {"lambdas": [1.0], "seeds": [0], "epochs": ENDLESS} | change
+    p = parameters.check(chapter, values)
+    kernels.set_products(kernels.best_products())  # as every run does before it trains
+    digits = download.load(p.dataset, train=value if axis == "digits" else FEW)
     models = [training.Model(None if axis.startswith("samples") else 1.0, 0)]
-    method = experiment.method_of(p)
+    method, count = perform.method_of(p), len(digits.train_labels)
+    gradient = kernels.gradient(method, count, p.settings)
     ends: list[float] = []
 
     def on_epoch(*_: object) -> None:
@@ -86,8 +90,8 @@ def step(axis: str, value: int) -> float:
             raise EnoughError
 
     with contextlib.suppress(EnoughError):
-        training.fit(method, training.start(method, models, digits, p), models, digits, p, on_epoch)
-    steps = training.steps(len(digits.train_labels), p) // p.epochs
+        training.fit(method, models, digits, p.settings, on_epoch=on_epoch, gradient=gradient)
+    steps = training.steps(count, p.settings) // p.epochs
     return 1e3 * median(end - begin for begin, end in pairwise(ends[1:])) / steps
 
 
@@ -104,18 +108,18 @@ def peak_memory() -> float:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    default=results.folder("paper"),
+    default=formats.folder("paper"),
     help="Folder of scaling.csv.  [default: book/results]",
 )
 def main(only: tuple[str, ...], quick: bool, point: tuple[str, int] | None, out: Path) -> None:
     if point:
         click.echo(json.dumps(measure(*point)))
         return
-    if (only or quick) and out == results.folder("paper"):
+    if (only or quick) and out == formats.folder("paper"):
         raise click.UsageError("a part, or a look, is not for the book: give --out FOLDER")
     chosen = {name: AXES[name] for name in only or AXES}
     points = [(name, value) for name, axis in chosen.items() for value in axis.levels[: 2 if quick else None]]
-    data.fetch("MNIST")  # now, not in a point's memory
+    download.fetch("MNIST")  # now, not in a point's memory
     rows = []
     with tempfile.TemporaryDirectory() as cache:
         bar = tqdm(points, unit="point", bar_format="{l_bar}{bar}| {elapsed}, left {remaining} {postfix}", disable=None)
@@ -126,12 +130,12 @@ def main(only: tuple[str, ...], quick: bool, point: tuple[str, int] | None, out:
             environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_CACHE_DIR": cache}
             done = subprocess.run(command, env=environment, capture_output=True, text=True)
             if done.returncode:
-                said = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
-                raise click.ClickException(f"{name} {value}: {said[-1]}")
+                message = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
+                raise click.ClickException(f"{name} {value}: {message[-1]}")
             answer = json.loads(done.stdout.splitlines()[-1])
             rows.append({"axis": name, "label": AXES[name].label, "value": value, **answer})
     frame = pd.DataFrame(rows)
-    results.table_csv(frame, out / "scaling.csv")
+    formats.write_csv(frame, out / "scaling.csv")
     click.echo(frame.drop(columns="axis").to_string(index=False, float_format="%.2f"))
 
 

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 from peers import BATCH, BATCHES, LAM, LOCAL, Line, of_layers, torch_matmuls
 
-from complexity_control import data, experiment, parameters, training
+from ccbook import chapters, parameters, perform
+from ccbook.machine import download, kernels
+from complexity_control import training
 
 
 class Mode(NamedTuple):
@@ -39,19 +41,19 @@ def serve(mode: Mode) -> None:
     """Train without an end; each repeat is some epochs, and between two of them the training waits to be asked."""
     line = Line()
     torch.set_num_threads(1)
-    kernels = training.set_products()  # as every run does before it trains
-    given = parameters.defaults(mode.chapter) | mode.changes | {"lambdas": [LAM], "seeds": [0]}
-    p = parameters.check(mode.chapter, given | {"epochs": ENDLESS})
-    digits = data.load(p.dataset, train=None if mode.whole else BATCH * BATCHES)
+    chosen = kernels.best_products()
+    kernels.set_products(chosen)  # as every run does before it trains
+    values = chapters.defaults(mode.chapter) | mode.changes | {"lambdas": [LAM], "seeds": [0]}
+    p = parameters.check(mode.chapter, values | {"epochs": ENDLESS})
+    digits = download.load(p.dataset, train=None if mode.whole else BATCH * BATCHES)
     models = [training.Model(None if mode.chapter == "e_linear" else LAM, 0)]
-    method = experiment.method_of(p)
-    params = training.start(method, models, digits, p)
-    steps = training.steps(len(digits.train_labels), p) // p.epochs
+    method = perform.method_of(p)
+    count = len(digits.train_labels)
+    steps = training.steps(count, p.settings) // p.epochs
 
-    one = p.model_copy(update={"epochs": 1})
-    with torch.compiler.set_stance("force_eager"):  # compiled, the products would be hidden
-        few = data.load(p.dataset, train=BATCH)
-        found = torch_matmuls(lambda: training.fit(method, params, models, few, one))
+    # not compiled, because the products would be hidden
+    one, few = p.model_copy(update={"epochs": 1}), download.load(p.dataset, train=BATCH)
+    found = torch_matmuls(lambda: training.fit(method, models, few, one.settings))
     epochs, passes, begin = 0, WARM_UP, 0.0
 
     def on_epoch(*_: object) -> None:
@@ -59,12 +61,13 @@ def serve(mode: Mode) -> None:
         epochs += 1
         if epochs < passes:
             return
-        start = {"version": torch.__version__, "counts": of_layers(found), "kernels": kernels}
+        start = {"version": torch.__version__, "counts": of_layers(found), "kernels": chosen}
         what = {"seconds": time.perf_counter() - begin, "steps": steps * passes}
         passes = line.tell(**what if begin else start)
         epochs, begin = 0, time.perf_counter()
 
-    training.fit(method, params, models, digits, p, on_epoch)
+    gradient = kernels.gradient(method, count, p.settings)
+    training.fit(method, models, digits, p.settings, on_epoch=on_epoch, gradient=gradient)
 
 
 def serve_peak() -> None:
@@ -76,14 +79,14 @@ def serve_peak() -> None:
     line.tell(version=torch.__version__)
     while True:
         speeds = {}
-        for kernels in KERNELS:
-            torch.backends.mkldnn.matmul.fp32_precision = kernels
+        for choice in KERNELS:
+            torch.backends.mkldnn.matmul.fp32_precision = choice
             begin = time.perf_counter()
             product = a @ b
             seconds = time.perf_counter() - begin
             # on some processors these kernels round their inputs to bfloat16: that is no float32 peak
             if (product[:64] - exact).abs().max() < 1e-5 * exact.abs().max():
-                speeds[kernels] = 2 * SIDE**3 / seconds / 1e9
+                speeds[choice] = 2 * SIDE**3 / seconds / 1e9
         line.tell(gflops=speeds)
 
 

@@ -5,7 +5,9 @@ Runs that are on record are found; the others are trained, about ten minutes on 
 
 import click
 
-from complexity_control import experiment, parameters, reported, results, verdicts
+from ccbook import chapters, perform
+from ccbook.book import formats
+from ccbook.compare import cells
 
 CELL = ["table", "quantity", "method", "lam"]
 
@@ -16,11 +18,14 @@ def main(profile: str) -> None:
     judged = {}
     for precision in ("float32", "bfloat16"):
         changes = {"precision": precision, "profile": profile}
-        runs = {m: experiment.perform(c, parameters.defaults(c) | changes) for m, c in reported.CHAPTERS.items()}
-        cells = verdicts.cells(runs).set_index(CELL)[["mean", "low", "high", "verdict"]]
-        judged[precision] = cells.add_suffix(f"_{precision}")
+        runs = {
+            letter: perform.perform(chapter.name, chapters.defaults(chapter.name) | changes)
+            for letter, chapter in chapters.METHODS.items()
+        }
+        columns = cells.judge(runs).set_index(CELL)[["mean", "low", "high", "verdict"]]
+        judged[precision] = columns.add_suffix(f"_{precision}")
     both = judged["float32"].join(judged["bfloat16"])
-    results.table_csv(both.reset_index(), results.folder(profile) / "precision.csv")
+    formats.write_csv(both.reset_index(), formats.folder(profile) / "precision.csv")
     same = both["verdict_float32"] == both["verdict_bfloat16"]
     print(f"{same.sum()} of {len(both)} verdicts are the same in both precisions")
     print(both[~same].to_string() if not same.all() else "")

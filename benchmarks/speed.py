@@ -18,8 +18,11 @@ from ours import OURS
 from peers import BATCH, BATCHES, PEERS, flops
 from tqdm import tqdm
 
-from complexity_control import data, parameters, results, runs, training
-from complexity_control.data import ROOT
+from ccbook import ROOT, chapters, parameters
+from ccbook.book import formats
+from ccbook.machine import download
+from ccbook.records.provenance import provenance
+from complexity_control import training
 
 HERE = Path(__file__).parent
 # one thread each: a step is too small to be shared, and a training has a core for each model
@@ -101,7 +104,7 @@ def race(names: Sequence[str], repeats: int, passes: int) -> tuple[dict, dict, d
     failed: dict[str, str] = {}
     alive: dict[str, Competitor] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        digits = data.load("MNIST")
+        digits = download.load("MNIST")
         file = Path(temporary) / "digits.npz"
         np.savez(file, images=digits.train_images.numpy(), labels=digits.train_labels.numpy())
         turns = [(None, name) for name in names] + [(turn, name) for turn in range(repeats) for name in names]
@@ -174,11 +177,11 @@ def kind(name: str) -> str:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    default=results.folder("paper"),
+    default=formats.folder("paper"),
     help="Folder of bench.csv and bench.json.  [default: book/results]",
 )
 def main(only: tuple[str, ...], repeats: int, quick: bool, out: Path) -> None:
-    if (only or quick) and out == results.folder("paper"):
+    if (only or quick) and out == formats.folder("paper"):
         raise click.UsageError("a part of the table, or a look, is not for the book: give --out FOLDER")
     repeats, passes = (2, 1) if quick else (repeats, PASSES)
     names = ["peak", *(only or [*OURS, *PEERS])]
@@ -188,9 +191,9 @@ def main(only: tuple[str, ...], repeats: int, quick: bool, out: Path) -> None:
     if "peak" in failed or len(failed) == len(names) - 1:
         raise click.ClickException("nothing to compare")
     frame, speeds = table(hello, heard, failed)
-    p = parameters.check("a_direct", parameters.defaults("a_direct"))
+    p = parameters.check("a_direct", chapters.defaults("a_direct"))
     about = {
-        **runs.provenance("cpu"),
+        **provenance("cpu"),
         "cores": os.cpu_count(),
         "threads": 1,
         "repeats": repeats,
@@ -199,10 +202,10 @@ def main(only: tuple[str, ...], repeats: int, quick: bool, out: Path) -> None:
         "gflops": {kernels: round(speed, 1) for kernels, speed in speeds.items()},
         "product_kernels": {name: said["kernels"] for name, said in hello.items() if "kernels" in said},
         # of method (a): steps of one model x lambdas x seeds
-        "steps_of_a": training.steps(60_000, p) * len(p.lambdas) * len(p.seeds),
+        "steps_of_a": training.steps(60_000, p.settings) * len(p.lambdas) * len(p.seeds),
         "left_out": failed,
     }
-    results.table_csv(frame, out / "bench.csv")
+    formats.write_csv(frame, out / "bench.csv")
     (out / "bench.json").write_text(json.dumps(about, indent=2) + "\n")
     shown = frame.drop(columns=["name"]).rename(columns={"matmuls_layer_1": "matmuls"})
     for which, rows in shown.groupby("kind", sort=False):

@@ -1,22 +1,35 @@
 """What the tests share: parameters of a small run, digits made for it, and a record of one's own."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from filelock import FileLock
-from hypothesis import settings
+from hypothesis import HealthCheck, is_hypothesis_test
+from hypothesis import settings as examples
 
-from complexity_control import parameters
-from complexity_control.data import FILES, Digits
-from complexity_control.parameters import Parameters
-from tests.building import build_in_spite_of_kills
+from ccbook import ROOT, chapters, parameters, perform
+from ccbook.parameters import Parameters
+from ccbook.records import store
+from ccbook.records.run import Run
+from complexity_control.digits import FILES, Digits
+from tests.helpers import write_idx
 
-# a busy machine is no failure
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
+torch.set_num_threads(1)  # pytest has a process on every core
+
+# a busy machine is no failure, and a record or a folder of digits serves all examples of a test
+PATIENT = examples(deadline=None, suppress_health_check=list(HealthCheck))
+examples.register_profile("usual", PATIENT, max_examples=100)
+examples.register_profile("deep", PATIENT, max_examples=10_000)
+DEEP = bool(os.environ.get("CCBOOK_DEEP"))
+examples.load_profile("deep" if DEEP else "usual")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """With that many examples a property is a deep test too."""
+    if DEEP and isinstance(item, pytest.Function) and is_hypothesis_test(item.obj):
+        item.add_marker("deep")
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +42,7 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def given() -> dict:
     """Parameters of method (a) as its chapter gives them, for the quick profile."""
-    return parameters.defaults("a_direct") | {"profile": "quick"}
+    return chapters.defaults("a_direct") | {"profile": "quick"}
 
 
 @pytest.fixture(name="settings")
@@ -58,34 +71,28 @@ def folder(tmp_path: Path, digits: Digits) -> Path:
     return home
 
 
-@pytest.fixture(scope="session")
-def workplace(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder that all processes of the tests share."""
-    base = tmp_path_factory.getbasetemp()
-    return base if worker_id == "master" else base.parent
+@pytest.fixture
+def small(given: dict, folder: Path) -> dict:
+    """Parameters of a run that takes a tenth of a second."""
+    return given | {"dataset": str(folder), "lambdas": [0.1, 10], "seeds": [0], "hidden": [6]}
+
+
+@pytest.fixture
+def run(small: dict) -> Run:
+    """That run, on record."""
+    return perform.perform("a_direct", small)
 
 
 @pytest.fixture(scope="session")
-def building(workplace: Path) -> FileLock:
-    """Held by whoever builds, changes or copies the project's copy."""
-    return FileLock(workplace / "project.lock")
+def site() -> Path:
+    """The site that `make quick` has built."""
+    folder = ROOT / "book" / "quick" / "html"
+    if not (folder / "index.html").is_file():
+        pytest.fail(f"there is no site in {folder}: `make quick` builds it, and `make test` does that first")
+    return folder
 
 
 @pytest.fixture(scope="session")
-def project(workplace: Path, building: FileLock) -> Path:
-    """A copy whose build was killed on its way, and then ran to its end; the first that needs it makes it."""
-    with building:
-        if not (workplace / "project" / "built").exists():
-            (workplace / "project").mkdir()
-            build_in_spite_of_kills(workplace / "project")
-    return workplace / "project"
-
-
-@pytest.fixture(scope="session")
-def site(project: Path) -> Path:
-    return project / "book" / "quick" / "html"
-
-
-def write_idx(path: Path, array: np.ndarray) -> None:
-    """The format's definition: zeros, type 8, number of axes, lengths as big-endian integers, bytes."""
-    path.write_bytes(bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes())
+def books_runs() -> Path:
+    """The folder of the runs that the site shows."""
+    return store.home()  # before a test has a record of its own

@@ -10,15 +10,16 @@ import pytest
 import torch
 import yaml
 from bs4 import BeautifulSoup
-from click.testing import CliRunner
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from complexity_control import experiment, pages, parameters, registry, runs, sweep
-from complexity_control.cli import main
-from complexity_control.parameters import ParameterError
-from complexity_control.runs import RunError
-from complexity_control.sweep import SweepError
+from ccbook import chapters, parameters, perform, sweep
+from ccbook.book import run_pages
+from ccbook.parameters import ParameterError
+from ccbook.records import history
+from ccbook.records.run import ARTEFACTS, RunError, read
+from ccbook.sweep import SweepError
+from tests.helpers import ccbook
 
 NAMES = [*parameters.names("a_direct"), *parameters.names("c_low_rank"), *parameters.names("d_low_rank_fine_tuned")]
 CHAPTERS = st.sampled_from(["a_direct", "c_low_rank", "d_low_rank_fine_tuned"])
@@ -33,22 +34,19 @@ plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_si
 values = st.recursive(
     plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=2)
 )
-MANY = settings(max_examples=2_000, suppress_health_check=list(HealthCheck))
-MORE = settings(max_examples=800, suppress_health_check=list(HealthCheck))
-SOME = settings(max_examples=300, suppress_health_check=list(HealthCheck))
+FRONT_DOOR = settings(max_examples=min(1_000, settings().max_examples))  # each is a whole command
 LIMIT = 2  # seconds of work; how long a busy machine takes for it is not ours to say
 
 
 @given(chapter=CHAPTERS, changes=st.dictionaries(names, values, max_size=3))
-@MANY
 def test_parameters_are_valid_or_refused_by_name(chapter, changes):
     began = time.process_time()
     try:
-        p = parameters.check(chapter, parameters.defaults(chapter) | changes)
+        p = parameters.check(chapter, chapters.defaults(chapter) | changes)
     except ParameterError as error:
-        said = str(error)
-        assert any(f"parameter {name}" in said or f"parameter {name!r}" in said for name in changes)
-        assert len(said) < 1_000 * len(changes)
+        text = str(error)
+        assert any(f"parameter {name}" in text or f"parameter {name!r}" in text for name in changes)
+        assert len(text) < 1_000 * len(changes)
     else:
         assert all(math.isfinite(x) and x > 0 for x in (*p.lambdas, p.prior_std, p.learning_rate, p.epochs, *p.hidden))
         assert parameters.resolved(json.loads(p.model_dump_json(exclude={"force"}))) == p.model_copy(
@@ -62,7 +60,7 @@ def test_parameters_are_valid_or_refused_by_name(chapter, changes):
         st.builds("{}={}".format, names, odd | st.integers() | st.floats()) | st.text(max_size=8), max_size=4
     )
 )
-@SOME
+@FRONT_DOOR
 def test_the_front_door_ends_with_0_or_2_and_no_traceback(words, folder, record):
     assume(not any(word.startswith("-") for word in words))
     small = ["hidden=4", "lambdas=1", "seeds=0"]
@@ -70,7 +68,7 @@ def test_the_front_door_ends_with_0_or_2_and_no_traceback(words, folder, record)
     known = [word for word in small if word.partition("=")[0] not in given_names]
     dataset = [] if "dataset" in given_names else [f"dataset={folder}"]
     began = time.process_time()
-    result = CliRunner().invoke(main, ["run", "a", "--dry-run", *dataset, *known, *words])
+    result = ccbook("run", "a", "--dry-run", *dataset, *known, *words)
     assert result.exit_code in (0, 2), (result.output, result.exception)
     assert "Traceback" not in result.output
     assert not record.exists()
@@ -105,7 +103,6 @@ def planned_or_refused(text: str) -> None:
 
 
 @given(content=st.lists(entries, max_size=3) | entries | values)
-@MORE
 def test_a_sweep_file_is_planned_or_refused(content):
     try:
         text = yaml.safe_dump(content, allow_unicode=True)
@@ -115,7 +112,6 @@ def test_a_sweep_file_is_planned_or_refused(content):
 
 
 @given(text=st.text() | st.text("{}[]:,-&*!|>'\"#%@`? \n\tabmethods0123456789.e"))
-@MANY
 def test_any_text_is_a_sweep_or_refused(text):
     planned_or_refused(text)
 
@@ -143,14 +139,7 @@ def test_a_sweep_file_made_to_exhaust_is_refused_in_time(text):
     assert time.process_time() - began < LIMIT
 
 
-@pytest.fixture
-def run(given, folder):
-    """A recorded run, one for all examples of a test."""
-    return experiment.perform("a_direct", given | {"dataset": str(folder), "hidden": [3], "lambdas": [1]})
-
-
 @given(data=st.data(), value=values)
-@MORE
 def test_a_receipt_with_another_value_is_refused(run, data, value):
     file = run.folder / "receipt.json"
     whole = file.read_text()
@@ -163,13 +152,12 @@ def test_a_receipt_with_another_value_is_refused(run, data, value):
     try:
         file.write_text(json.dumps(receipt))
         with pytest.raises(RunError, match=r"receipt\.json (can't be read|was changed)|holds the run|isn't the file"):
-            runs.read(run.folder)
+            read(run.folder)
     finally:
         file.write_text(whole)
 
 
-@given(cut=st.floats(0, 1), noise=st.binary(max_size=4), name=st.sampled_from(["receipt.json", *runs.ARTEFACTS]))
-@SOME
+@given(cut=st.floats(0, 1), noise=st.binary(max_size=4), name=st.sampled_from(["receipt.json", *ARTEFACTS]))
 def test_a_file_cut_short_or_altered_is_named(run, cut, noise, name):
     file = run.folder / name
     whole = file.read_bytes()
@@ -178,7 +166,7 @@ def test_a_file_cut_short_or_altered_is_named(run, cut, noise, name):
     try:
         file.write_bytes(altered)
         with pytest.raises(RunError, match=name):
-            runs.read(run.folder)
+            read(run.folder)
     finally:
         file.write_bytes(whole)
 
@@ -197,16 +185,16 @@ def test_a_folders_name_lands_on_pages_as_text(name, folder, given, tmp_path, re
             parameters.check("a_direct", given | {"dataset": str(place)})
         return
     folder.rename(place)
-    run = experiment.perform("a_direct", given | {"dataset": str(place), "hidden": [2], "lambdas": [1], "epochs": 1})
-    listed = BeautifulSoup(pages.listed([run]).data, "html.parser")
+    run = perform.perform("a_direct", given | {"dataset": str(place), "hidden": [2], "lambdas": [1], "epochs": 1})
+    listed = BeautifulSoup(run_pages.registry([run]).data, "html.parser")
     assert len(listed.find_all("script")) == 1
     assert not listed.find_all(["img", "h1"])
     assert not [tag for tag in listed.find_all(True) if any(attribute.startswith("on") for attribute in tag.attrs)]
     assert " ".join(place.name.split()) in " ".join(listed.get_text().split())
-    page = pages.page(run, None)
+    page = run_pages.page(run, None)
     tables, _, command = page.partition("## Again")
-    assert "<img" not in page.replace(pages.command(run.parameters), "")
-    assert "<script" not in page.replace(pages.command(run.parameters), "")
+    assert "<img" not in page.replace(history.command(run.parameters, public=True), "")
+    assert "<script" not in page.replace(history.command(run.parameters, public=True), "")
     assert BeautifulSoup(tables, "html.parser").find("table")
     fence = command.split()[0].removesuffix("bash")
     assert set(fence) == {"`"}
@@ -214,12 +202,11 @@ def test_a_folders_name_lands_on_pages_as_text(name, folder, given, tmp_path, re
 
 
 @given(text=st.text())
-@MANY
 def test_escaped_text_is_one_line_of_text_and_nothing_else(text):
-    soup = BeautifulSoup(f'<p title="{pages.escaped(text)}">{pages.escaped(text)}</p>', "html.parser")
+    soup = BeautifulSoup(f'<p title="{run_pages.escaped(text)}">{run_pages.escaped(text)}</p>', "html.parser")
     assert [tag.name for tag in soup.find_all(True)] == ["p"]
     assert list(soup.p.attrs) == ["title"] if soup.p else False
-    assert "\n" not in pages.escaped(text)
+    assert "\n" not in run_pages.escaped(text)
 
 
 def test_nothing_of_a_run_or_a_user_is_unpickled(folder, given, tmp_path, monkeypatch):
@@ -229,18 +216,18 @@ def test_nothing_of_a_run_or_a_user_is_unpickled(folder, given, tmp_path, monkey
         pytest.fail("something was unpickled")
 
     small = given | {"dataset": str(folder), "hidden": [2], "lambdas": [1], "epochs": 1}
-    run = experiment.perform("a_direct", small)
+    run = perform.perform("a_direct", small)
     monkeypatch.setattr(pickle, "loads", opened)
     monkeypatch.setattr(pickle, "load", opened)
     monkeypatch.setattr(torch, "load", opened)
-    assert registry.find(run.id).posterior.mean["W1"].shape[0] == 1
-    assert pages.page(run, None)
+    assert history.find(run.id).posterior.mean["W1"].shape[0] == 1
+    assert run_pages.page(run, None)
     torch.save({"mean.W1": torch.zeros(1)}, run.folder / "posterior.safetensors")
     with pytest.raises(RunError, match=r"posterior\.safetensors"):
-        experiment.perform("a_direct", small)
+        perform.perform("a_direct", small)
     (folder / "train-images-idx3-ubyte").write_bytes(pickle.dumps({}))
     with pytest.raises(ValueError, match="no whole IDX file"):
-        experiment.perform("a_direct", small)
+        perform.perform("a_direct", small)
     (tmp_path / "sweep.yaml").write_bytes(pickle.dumps({}))
     with pytest.raises(SweepError):
         sweep.read(Path(tmp_path / "sweep.yaml"))

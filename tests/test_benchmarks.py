@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
-from complexity_control import figures, results, speed
-from complexity_control.data import ROOT
-from complexity_control.speed import Recorded
+from ccbook import ROOT
+from ccbook.book import benchmark_page, formats
+from ccbook.book.benchmark_page import Recorded
+from tests.helpers import ended
 
 
 def benchmark(script: str, *words: str) -> subprocess.CompletedProcess:
@@ -36,6 +38,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.deep
 def test_ours_and_the_peers_count_the_same_products(out):
     """Local reparameterisation multiplies twice forward and twice for the gradient; 81.8 MFLOP with layer 2's six."""
     bench = pd.read_csv(out / "bench.csv").set_index("name")
@@ -46,6 +49,7 @@ def test_ours_and_the_peers_count_the_same_products(out):
     assert set(bench.drop(index=local.index)["matmuls_layer_1"]) <= {2}
 
 
+@pytest.mark.deep
 def test_shares_of_the_peak_follow_from_products_and_time(out):
     bench, about = pd.read_csv(out / "bench.csv"), json.loads((out / "bench.json").read_text())
     speeds = bench["mflop"] / bench["ms"]
@@ -55,6 +59,7 @@ def test_shares_of_the_peak_follow_from_products_and_time(out):
     assert about["steps_of_a"] == 469 * 25 * 20
 
 
+@pytest.mark.deep
 def test_growth_has_time_and_memory_of_each_point(out):
     growth = pd.read_csv(out / "scaling.csv")
     assert list(growth["value"]) == [50, 100]
@@ -62,11 +67,11 @@ def test_growth_has_time_and_memory_of_each_point(out):
     assert (growth["memory_mb"] >= growth["memory_before_mb"]).all()
 
 
-@pytest.mark.parametrize("script", ["speed.py", "growth.py"])
-def test_a_look_never_overwrites_the_books_record(script):
-    done = benchmark(script, "--quick")
-    assert done.returncode == 2
-    assert "give --out FOLDER" in done.stderr
+@pytest.mark.parametrize("script", ["speed", "growth"])
+def test_a_look_never_overwrites_the_books_record(script, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    message = ended(CliRunner().invoke(import_module(script).main, ["--quick"]), 2)
+    assert "give --out FOLDER" in message
 
 
 def test_a_peer_that_isnt_installed_is_left_out_with_the_reason(monkeypatch):
@@ -80,22 +85,19 @@ def test_a_peer_that_isnt_installed_is_left_out_with_the_reason(monkeypatch):
 
 def test_an_exponent_is_the_power_that_made_the_points():
     points = pd.DataFrame({"value": [1, 10, 100], "ms": [3.0, 3 * 10**0.5, 30.0]})
-    assert speed.exponent(points, "ms") == pytest.approx(0.5)
+    assert benchmark_page.exponent(points, "ms") == pytest.approx(0.5)
 
 
 def test_the_page_without_a_record_says_how_to_make_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "ROOT", tmp_path)
-    record = speed.recorded()
-    assert "make bench" in str(speed.machine(record).data)
-    assert "make bench" in speed.table(record, "step").to_html()
-    for figure in (figures.steps(record), figures.growth(record)):
-        assert "make bench" in figure.texts[-1].get_text()
+    monkeypatch.setattr(formats, "ROOT", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"bench.csv isn't there: `make bench`"):
+        benchmark_page.recorded()
 
 
 def test_the_verdict_compares_with_autograd_and_with_the_fastest_peer():
     rows = [("ours", "ours", 1.0), ("plain", "by hand", 3.0), ("fast", "fast", 1.5)]
     bench = pd.DataFrame(rows, columns=["name", "label", "ms"]).assign(kind="step", version="1.2", peak_share=0.4)
-    sentence = speed.verdict(Recorded(bench, {}, bench, bench)).data
+    sentence = benchmark_page.verdict(Recorded(bench, {}, bench, bench)).data
     assert "1.00 ms, 40% of the peak" in sentence
     assert "Adam takes 3.0 times as long" in sentence
     assert "fast 1.2, 1.50 times" in sentence
@@ -111,7 +113,7 @@ def test_half_precision_is_judged_by_verdicts_and_intervals():
             "verdict_float32": "agrees", "verdict_bfloat16": ["agrees", "close", "agrees"],
         }
     )  # fmt: skip
-    sentence = speed.bfloat16(Recorded(bench, {}, bench, cells)).data
+    sentence = benchmark_page.bfloat16(Recorded(bench, {}, bench, cells)).data
     assert "0.50 ms by `precision: bfloat16`, 1.00" in sentence
     assert "Of the 3 verdicts on Tables 1–3, 2 are the same" in sentence
     assert "Table 3, evidence of (a) at λ = 1: agrees, then close" in sentence

@@ -4,71 +4,59 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 
 import nbformat
 import pytest
-from click.testing import CliRunner, Result
+from click.shell_completion import BashComplete
 
-from complexity_control import chapters, parameters, registry, runs
-from complexity_control.cli import main
-
-Ccbook = Callable[..., Result]
-
-
-@pytest.fixture
-def ccbook() -> Ccbook:
-    return lambda *words: CliRunner().invoke(main, [str(word) for word in words])
+from ccbook import chapters
+from ccbook.cli import main
+from ccbook.records import history
+from ccbook.records.run import Run
+from tests.helpers import CCBOOK, ccbook, ended, living, observed, on_record
 
 
 @pytest.fixture
 def small(folder) -> list[str]:
-    """Words that make a run of a second."""
+    """Words that make a run of a tenth of a second."""
     return ["--set", f"dataset={folder}", "profile=quick", "hidden=6", "lambdas=10"]
 
 
-def ended(result: Result, status: int = 0) -> str:
-    assert result.exit_code == status, result.output
-    assert "Traceback" not in result.output
-    return result.output
-
-
-def test_run_makes_a_run_and_finds_it_again(ccbook, small, tmp_path):
+def test_run_makes_a_run_and_finds_it_again(small, tmp_path):
     said = ended(ccbook("run", "a", *small, "--receipt", tmp_path / "copy.json"))
-    (run,) = runs.recorded()
+    (run,) = on_record()
     assert run.id in said
     assert json.loads((tmp_path / "copy.json").read_text()) == run.receipt
     assert "epoch" not in ended(ccbook("run", "a_direct", *small))
-    assert list(runs.recorded()) == [run]
+    assert on_record() == [run]
 
 
-def test_run_writes_the_executed_chapter_if_asked(ccbook, small, tmp_path):
+def test_run_writes_the_executed_chapter_if_asked(small, tmp_path):
     ended(ccbook("run", "a", *small, "--notebook", tmp_path / "a.ipynb"))
-    (run,) = runs.recorded()
+    (run,) = on_record()
     notebook = nbformat.read(tmp_path / "a.ipynb", as_version=4)
     assert run.id in str(notebook)
     assert "image/svg+xml" in str(notebook)
 
 
-def test_run_from_another_run_takes_its_parameters(ccbook, small):
+def test_run_from_another_run_takes_its_parameters(small):
     ended(ccbook("run", "a", *small, "prior_std=0.5"))
-    (first,) = runs.recorded()
+    (first,) = on_record()
     ended(ccbook("run", "a", "--from", first.id[:14], "--set", "epochs=1"))
-    second = next(run for run in runs.recorded() if run != first)
-    assert registry.diff(first, second).parameters.index.tolist() == ["epochs"]
+    second = next(run for run in on_record() if run != first)
+    assert history.diff(first, second).parameters.index.tolist() == ["epochs"]
     assert "prior_std" in ended(ccbook("run", "c", "--from", first.id, "--dry-run"))
 
 
-def test_a_fine_tuning_from_a_recorded_one_follows_its_own_start(ccbook, small):
+def test_a_fine_tuning_from_a_recorded_one_follows_its_own_start(small):
     for method in ("c", "d"):
         ended(ccbook("run", method, *small))
-    tuned = registry.find("d_")
-    assert "start" not in registry.changes(tuned.parameters)
+    tuned = history.find("d_")
+    assert "start" not in history.changes(tuned.parameters)
     assert "on record   since" in ended(ccbook("run", "d", "--from", tuned.id, "--dry-run"))
 
 
-def test_dry_run_says_what_would_be_and_makes_nothing(ccbook, small, record):
+def test_dry_run_says_what_would_be_and_makes_nothing(small, record):
     said = ended(ccbook("run", "a", *small, "--dry-run"))
     assert "on record   no" in said
     assert "unknown: no run of this kind" in said
@@ -80,17 +68,17 @@ def test_dry_run_says_what_would_be_and_makes_nothing(ccbook, small, record):
     assert "2.0   (the chapter has 0.1)" in said
 
 
-def test_an_estimate_grows_with_the_work(settings, digits, folder, ccbook, small):
+def test_an_estimate_grows_with_the_work(settings, folder, small):
     ended(ccbook("run", "a", *small))
     p = settings(profile="paper", dataset=str(folder), hidden=[6], seeds=[0], lambdas=[1], epochs=10)
-    once = registry.estimate(p, digits)
-    often = registry.estimate(p.model_copy(update={"epochs": 1000}), digits)
+    once = history.estimate(p, 200, on_record())
+    often = history.estimate(p.model_copy(update={"epochs": 1000}), 200, on_record())
     assert once is not None
     assert often is not None
-    assert often.seconds == pytest.approx(100 * once.seconds, rel=1)
+    assert often[0] == pytest.approx(100 * once[0], rel=1)
 
 
-def test_help_lists_every_parameter_as_the_chapters_say_it(ccbook):
+def test_help_lists_every_parameter_as_the_chapters_say_it():
     said = " ".join(ended(ccbook("run", "--help")).split())
     for chapter in chapters.names():
         for parameter in chapters.parameters(chapter):
@@ -112,15 +100,23 @@ def test_help_lists_every_parameter_as_the_chapters_say_it(ccbook):
         ("show a_direct-", ["a_direct-1"]),
     ],
 )
-def test_the_shell_completes_without_loading_torch(line, expected, record):
+def test_the_shell_completes(line, expected, record, monkeypatch):
     (record / "a_direct-1").mkdir(parents=True)
     (record / "a_direct-1" / "receipt.json").touch()
-    words = ["ccbook", *line.split()]
-    asked = {"_CCBOOK_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
-    code = "import sys; from complexity_control.cli import main\ntry: main(prog_name='ccbook')\n"
+    *words, last = line.split()
+    monkeypatch.setenv("COMP_WORDS", f"ccbook {line}")
+    completed = BashComplete(main, {}, "ccbook", "_CCBOOK_COMPLETE").get_completions(words, last)
+    assert [item.value for item in completed] == expected
+
+
+def test_completion_and_help_load_no_torch():
+    asked = {"_CCBOOK_COMPLETE": "bash_complete", "COMP_WORDS": "ccbook run a --set sa", "COMP_CWORD": "4"}
+    code = "import sys; from ccbook.cli import main\ntry: main(prog_name='ccbook')\n"
     code += "finally: assert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True)
-    assert [entry.partition(",")[2] for entry in done.stdout.split()] == expected, done.stderr
+    for variables, words in ((asked, []), ({}, ["run", "--help"])):
+        command = [sys.executable, "-c", code, *words]
+        done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -144,25 +140,25 @@ def test_the_shell_completes_without_loading_torch(line, expected, record):
         (["sweep", "nowhere.yaml"], "'nowhere.yaml' does not exist"),
     ],
 )
-def test_what_cant_be_used_is_refused_with_a_reason(words, reason, ccbook, record):
+def test_what_cant_be_used_is_refused_with_a_reason(words, reason):
     said = ended(ccbook(*words), 2)
     assert reason in " ".join(said.split())
 
 
-def test_a_diverged_run_says_where_and_ends_with_1(ccbook, small, record):
+def test_a_diverged_run_says_where_and_ends_with_1(small, record):
     said = ended(ccbook("run", "a", *small, "optimizer=sgd", "learning_rate=1e30", "clip=0"), 1)
     assert "diverged in epoch 1 at lambda 10, seed 0" in said
     assert not list(record.glob("*"))
 
 
 @pytest.fixture
-def two(ccbook, small) -> list[runs.Run]:
+def two(small) -> list[Run]:
     for prior_std in (0.1, 2):
         ended(ccbook("run", "a", *small, f"prior_std={prior_std}"))
-    return sorted(runs.recorded(), key=lambda run: run.parameters.prior_std)  # not the order of their names
+    return sorted(on_record(), key=lambda run: run.parameters.prior_std)  # not the order of their names
 
 
-def test_runs_lists_and_filters(ccbook, two, folder):
+def test_runs_lists_and_filters(two, folder):
     other = two[1]
     assert [run.id in ended(ccbook("runs")) for run in two] == [True, True]
     for words, expected in [
@@ -180,7 +176,7 @@ def test_runs_lists_and_filters(ccbook, two, folder):
     assert {"run", "prior_std", "lam", "accuracy"} <= set(lines[0].split(","))
 
 
-def test_show_says_how_to_repeat_a_run(ccbook, two):
+def test_show_says_how_to_repeat_a_run(two):
     one, other = two
     said = ended(ccbook("show", other.id))
     again = said.split("again: ccbook ")[1]
@@ -189,10 +185,10 @@ def test_show_says_how_to_repeat_a_run(ccbook, two):
     assert json.loads(ended(ccbook("show", "--json", one.id)))["run"] == one.id
 
 
-def test_diff_says_what_differs_and_by_how_much(ccbook, two):
+def test_diff_says_what_differs_and_by_how_much(two):
     one, other = two
     said = ended(ccbook("diff", one.id, other.id))
-    difference = registry.diff(one, other)
+    difference = history.diff(one, other)
     assert difference.parameters.loc["prior_std"].tolist() == ["0.1", "2.0"]
     kl = [run.metrics["kl"].mean() for run in two]
     assert float(difference.results.loc[("kl", 10.0), "difference"]) == pytest.approx(kl[1] - kl[0], rel=1e-4)
@@ -200,47 +196,46 @@ def test_diff_says_what_differs_and_by_how_much(ccbook, two):
     assert "results: the same" in ended(ccbook("diff", one.id, one.id))
 
 
-def test_the_spread_over_seeds_stands_beside_a_mean(ccbook, small):
+def test_the_spread_over_seeds_stands_beside_a_mean(small):
     ended(ccbook("run", "a", *small, "profile=paper", "epochs=1", "seeds=[0,1,2]"), 2)  # profile twice
     words = [word for word in small if word != "profile=quick"]
     ended(ccbook("run", "a", *words, "epochs=1", "seeds=[0,1,2]"))
     ended(ccbook("run", "a", *words, "epochs=1", "seeds=[3]"))
-    many, single = sorted(runs.recorded(), key=lambda run: -len(run.metrics))
-    shown = registry.diff(many, single).results.loc[("kl", 10.0)]
+    many, single = sorted(on_record(), key=lambda run: -len(run.metrics))
+    shown = history.diff(many, single).results.loc[("kl", 10.0)]
     assert f"± {many.metrics['kl'].std():.2g}" in shown[many.id]
     assert "±" not in shown[single.id]
 
 
-def test_rm_takes_a_run_off_the_record_but_none_that_is_needed(ccbook, small, monkeypatch, tmp_path):
+def test_rm_takes_a_run_off_the_record_but_none_that_is_needed(small, record, monkeypatch, tmp_path):
     for method in ("c", "d"):
         ended(ccbook("run", method, *small))
-    start, tuned = registry.find("c_"), registry.find("d_")
+    start, tuned = history.find("c_"), history.find("d_")
     assert f"{tuned.id} starts from it" in ended(ccbook("rm", start.id), 2)
     results = tmp_path / "book" / "results"
     results.mkdir(parents=True)
     (results / "table1.csv").write_text(f"table,run\n1,{tuned.id}\n")
-    monkeypatch.setattr(registry, "ROOT", tmp_path)
+    monkeypatch.setattr(history, "ROOT", tmp_path)
     assert "table1.csv stands on it" in ended(ccbook("rm", tuned.id), 2)
-    assert len(list(runs.recorded())) == 2
+    assert len(on_record()) == 2
     ended(ccbook("rm", "--force", tuned.id))
     ended(ccbook("rm", start.id))
-    assert list(runs.home().iterdir()) == []
+    assert list(record.iterdir()) == []
 
 
-def test_the_books_run_is_the_one_that_changes_nothing(ccbook, monkeypatch, folder):
+def test_the_books_run_is_the_one_that_changes_nothing(monkeypatch, folder):
     """With the chapter's own defaults made small, so that it takes a second."""
-    tiny = parameters.defaults("a_direct") | {"dataset": str(folder), "hidden": [4], "seeds": [0], "epochs": 1}
-    for module in (parameters, registry):
-        monkeypatch.setattr(module, "defaults", lambda _: tiny)
+    tiny = chapters.defaults("a_direct") | {"dataset": str(folder), "hidden": [4], "seeds": [0], "epochs": 1}
+    monkeypatch.setattr(chapters, "defaults", lambda _: tiny)
     ended(ccbook("run", "a"))
-    (run,) = runs.recorded()
-    assert registry.is_books(run)
+    (run,) = on_record()
+    assert history.is_books(run)
     assert "it is the paper's own" in ended(ccbook("rm", run.id), 2)
     ended(ccbook("run", "a", "--set", "epochs=2"))
-    assert [registry.is_books(run) for run in runs.recorded()].count(True) == 1
+    assert [history.is_books(run) for run in on_record()].count(True) == 1
 
 
-def test_a_damaged_run_is_listed_and_can_be_removed(ccbook, two):
+def test_a_damaged_run_is_listed_and_can_be_removed(two):
     one, other = two
     (one.folder / "receipt.json").write_text("{")
     said = ended(ccbook("runs"))
@@ -251,25 +246,40 @@ def test_a_damaged_run_is_listed_and_can_be_removed(ccbook, two):
     assert "damaged:" not in ended(ccbook("runs"))
 
 
+def test_force_says_whether_the_bytes_are_the_same(small, capfd):
+    said = ended(ccbook("run", "a", *small))
+    (run,) = on_record()
+    capfd.readouterr()
+    again = ended(ccbook("run", "a", *small, "force=true"))
+    assert run.id in said
+    assert run.id in again
+    assert f"{run.id}: the same bytes" in again + capfd.readouterr().err
+    assert on_record() == [run]
+    assert "it would be trained again, and compared" in ended(ccbook("run", "a", *small, "force=true", "--dry-run"))
+
+
 @pytest.mark.parametrize(
     ("signum", "to", "more"),
     [
-        (signal.SIGINT, os.kill, "lambdas=1"),
-        (signal.SIGTERM, os.kill, "lambdas=1"),
-        (signal.SIGINT, os.killpg, "lambdas=1,10"),  # as a terminal sends it: to the workers on other cores too
+        # as a terminal sends it: to the workers on other cores too
+        (signal.SIGINT, os.killpg, "lambdas=1,10"),
+        pytest.param(signal.SIGINT, os.kill, "lambdas=1", marks=pytest.mark.deep),
+        pytest.param(signal.SIGTERM, os.kill, "lambdas=1", marks=pytest.mark.deep),
     ],
 )
 def test_ctrl_c_ends_with_130_and_a_word_and_leaves_nothing(folder, record, signum, to, more):
     words = ["run", "a", "--set", f"dataset={folder}", "epochs=100000", "hidden=6", "seeds=0", more]
-    command = [sys.executable, "-m", "complexity_control.cli", *words]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen([*CCBOOK, *words], stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr
         while process.stderr.read(1) != "%":
             pass  # until the bar stands there: training has begun
-        time.sleep(1)
+        if "," in more:  # and until both workers are there
+            observed(lambda: len(living(process.pid)) >= 1 + 2)
         to(process.pid, signum)
         said = process.stderr.read()  # to the end of the last process that could still write
-    assert process.returncode == 130, said
+    # interrupted in an import, Python dies of the signal itself; a shell says 130 of both
+    assert process.returncode in (130, -signal.SIGINT), said
     assert "stopped; what is on record stays" in said
     assert "Traceback" not in said
+    observed(lambda: not living(process.pid))
     assert not list(record.glob("*"))

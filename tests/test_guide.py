@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from complexity_control import runs
-from complexity_control.data import ROOT
+from ccbook import ROOT
+from tests.helpers import on_record
 from tests.test_sweep import slurm_is_up
 
 GUIDE = (ROOT / "chapters" / "rerun.md").read_text()
@@ -23,6 +23,7 @@ def test_the_guide_has_what_it_promises():
     assert len(GUIDE.split()) < 10 * 200  # ten minutes of reading
 
 
+@pytest.mark.deep
 def test_every_command_of_the_guide_works(folder, tmp_path):
     place = tmp_path / "reader"
     place.mkdir()
@@ -35,9 +36,7 @@ def test_every_command_of_the_guide_works(folder, tmp_path):
     ours = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     known: dict[str, str] = {}  # the guide's names of runs, and those that were made
     for line in COMMANDS:
-        made = sorted(
-            (run for run in runs.recorded()), key=lambda run: (run.folder / "receipt.json").stat().st_mtime_ns
-        )
+        made = sorted(on_record(), key=lambda run: (run.folder / "receipt.json").stat().st_mtime_ns)
         for placeholder in re.findall(r"a_direct-0{11}\d", line):
             if placeholder not in known:
                 known[placeholder] = [run.id for run in made if run.id not in known.values()][-1]
@@ -51,9 +50,10 @@ def test_every_command_of_the_guide_works(folder, tmp_path):
         done = subprocess.run(["bash", "-euc", line], cwd=place, env=ours, capture_output=True, text=True)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     assert (place / "mine.ipynb").is_file()
-    assert len(list(runs.recorded())) >= 10  # single runs, and those of the grid
+    assert len(on_record()) >= 10  # single runs, and those of the grid
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("name", ["slurm", "kubernetes"])
 def test_a_profile_is_one_that_snakemake_takes(name, tmp_path):
     pytest.importorskip(f"snakemake_executor_plugin_{name}")

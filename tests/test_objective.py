@@ -6,8 +6,7 @@ from torch.distributions import Categorical, Normal, kl_divergence
 
 from complexity_control.objective import evidence, kl, log_likelihood
 from complexity_control.posterior import Posterior
-
-from .networks import posterior
+from tests.networks import posterior
 
 
 @pytest.mark.parametrize("prior_std", [0.1, 1.0, 3.0])

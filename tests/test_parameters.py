@@ -1,22 +1,22 @@
+import dataclasses
 import math
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from complexity_control import parameters, reported
-from complexity_control.data import ROOT
-from complexity_control.parameters import ParameterError, check
+from ccbook import chapters, parameters
+from ccbook.parameters import ParameterError, check
+from complexity_control.training import Settings
 
-CHAPTERS = [name for name in reported.CHAPTERS.values() if (ROOT / "chapters" / f"{name}.ipynb").is_file()]
-DEFAULTS = parameters.defaults("a_direct")
+DEFAULTS = chapters.defaults("a_direct")
 NAMES = parameters.names("a_direct")
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+@pytest.mark.parametrize("chapter", chapters.names())
 def test_a_chapters_cell_holds_exactly_the_parameters(chapter):
-    assert sorted(parameters.defaults(chapter)) == sorted(parameters.names(chapter))
-    assert check(chapter, parameters.defaults(chapter)).profile == "paper"
+    assert sorted(chapters.defaults(chapter)) == sorted(parameters.names(chapter))
+    assert check(chapter, chapters.defaults(chapter)).profile == "paper"
 
 
 def test_values_are_cast_as_papermill_may_hand_them_over():
@@ -65,7 +65,6 @@ def test_a_wrong_value_is_refused_with_its_name_and_what_is_allowed(name, value,
 
 
 @given(name=st.text("abcdefghijklmnopqrstuvwxyz", min_size=1), value=st.integers() | st.text() | st.none())
-@settings(suppress_health_check=[HealthCheck.filter_too_much])
 def test_an_unknown_name_is_refused(name, value):
     if name not in NAMES:
         with pytest.raises(ParameterError, match=f"unknown parameter '{name}'"):
@@ -77,7 +76,7 @@ def test_a_mistyped_name_gets_the_nearest_right_one():
         check("a_direct", DEFAULTS | {"lamdas": [1]})
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_reported_at_once():
     with pytest.raises(ParameterError, match=r"epoch.*seeds.*prior_std"):
         check("a_direct", DEFAULTS | {"epoch": 1, "seeds": [], "prior_std": 0})
 
@@ -91,3 +90,19 @@ def test_the_quick_profile_caps_seeds_epochs_and_digits():
     p = check("a_direct", DEFAULTS | {"profile": "quick"})
     assert (p.seeds, p.epochs, p.cap.train) == ((0,), 2, 5_000)
     assert check("a_direct", DEFAULTS | {"profile": "quick", "epochs": 1}).epochs == 1
+
+
+def test_settings_defaults_are_those_of_chapter_a():
+    """The science's own defaults, and those that a reader of the book sees; a hypernetwork's own are chapter c's."""
+    seen = chapters.defaults("c_low_rank") | DEFAULTS
+    for field in dataclasses.fields(Settings):
+        value = seen[field.name]
+        assert field.default == (tuple(value) if isinstance(value, list) else value), field.name
+
+
+@pytest.mark.parametrize("chapter", chapters.names())
+def test_a_trainings_settings_are_the_chapters_parameters(chapter):
+    changed = chapters.defaults(chapter) | {"epochs": 3, "hidden": [7, 5], "prior_std": 2.0, "optimizer": "sgd"}
+    settings = check(chapter, changed).settings
+    assert (settings.epochs, settings.hidden, settings.prior_std, settings.optimizer) == (3, (7, 5), 2.0, "sgd")
+    assert settings.samples == changed.get("samples", 1)

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from complexity_control.posterior import Posterior, layer_noise, mean_logits, sampled_logits, shapes
-
-from .networks import generators, posterior
+from tests.networks import generators, posterior
 
 
 def test_the_papers_network_has_79510_parameters():

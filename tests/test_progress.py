@@ -1,47 +1,47 @@
 import os
 import pty
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 
-import pytest
-
-from complexity_control import progress
+from ccbook.machine import progress
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    """What the tests draw on, and a function that reads what stands there."""
+@contextmanager
+def terminal() -> Iterator[Callable[[], str]]:
+    """A terminal to draw on, and a function that reads what has been drawn since."""
     ours, theirs = pty.openpty()
-    monkeypatch.setattr(progress, "_terminal", lambda: os.fdopen(os.dup(theirs), "w"))
-    yield lambda: os.read(ours, 100_000).decode()
+    os.set_blocking(ours, False)
+    with os.fdopen(theirs, "w") as stream, redirect_stderr(stream):
+        yield lambda: os.read(ours, 100_000).decode()
     os.close(ours)
-    os.close(theirs)
 
 
-def test_the_line_tells_epoch_loss_and_time_left(tmp_path, terminal):
-    with progress.bar(tmp_path, "a_direct", 10) as bar:
-        time.sleep(2)  # to start up is no epoch
-        bar.show(1, 2.5)
-        time.sleep(1.1)  # a bar is drawn once a second at most
-        bar.show(5, 1.25)
-    assert "a_direct 50%: epoch 5/10, loss 1.250, 00:01 left" in terminal()
+def test_the_line_shows_epoch_loss_and_time_left(tmp_path):
+    with terminal() as drawn:
+        with progress.bar(tmp_path, "a_direct", 10) as bar:
+            time.sleep(1.1)  # to start up is no epoch
+            bar.show(1, 2.5)
+            time.sleep(1.1)  # a bar is drawn once a second at most
+            bar.show(5, 1.25)
+        assert "a_direct 50%: epoch 5/10, loss 1.250, 00:01 left" in drawn()
 
 
-def test_chapters_that_train_at_once_share_the_line_until_they_end(tmp_path, terminal):
+def test_chapters_that_train_at_once_share_the_line_until_they_end(tmp_path):
     other = tmp_path / ".progress" / "other"
     other.parent.mkdir()
     other.write_text("e_linear 30%")
-    with progress.bar(tmp_path, "a_direct", 10):
-        assert "e_linear 30%" in terminal()
+    with terminal() as drawn, progress.bar(tmp_path, "a_direct", 10):
+        assert "e_linear 30%" in drawn()
         os.utime(other, (0, 0))  # and a killed one leaves it
         with progress.bar(tmp_path, "c_low_rank", 4):
-            assert "e_linear" not in terminal()
+            assert "e_linear" not in drawn()
     assert [path.name for path in other.parent.iterdir()] == ["other"]
 
 
-def test_a_log_gets_lines_and_no_control_characters(tmp_path, monkeypatch):
+def test_a_log_gets_lines_and_no_control_characters(tmp_path):
     log = tmp_path / "log"
-    monkeypatch.setattr(progress, "_terminal", lambda: log.open("w"))
-    with progress.bar(tmp_path, "a_direct", 2) as bar:
+    with log.open("w") as stream, redirect_stderr(stream), progress.bar(tmp_path, "a_direct", 2) as bar:
         bar.show(2, 0.5)
     lines = log.read_text().splitlines()
     assert lines[-1].startswith("a_direct 100%: epoch 2/2, loss 0.500")

@@ -3,11 +3,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from complexity_control.data import scale
+from complexity_control.digits import scale
 from complexity_control.posterior import mean_logits
 from complexity_control.pruning import PERCENTS, accuracy, accuracy_curve, log_density, prune, stability
-
-from .networks import posterior
+from tests.networks import posterior
 
 
 def test_pruning_nothing_changes_nothing():

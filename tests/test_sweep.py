@@ -2,18 +2,14 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from complexity_control import experiment, runs, sweep
-from complexity_control.cli import main
-from complexity_control.data import ROOT
-from complexity_control.sweep import SweepError
-from tests.test_cli import ended
+from ccbook import ROOT, perform, sweep
+from ccbook.sweep import SweepError
+from tests.helpers import CCBOOK, ccbook, ended, naming, observed, on_record
 
 GRID = """
 methods: [a]
@@ -27,7 +23,7 @@ product:
 
 
 def command(file: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "complexity_control.cli", "sweep", str(file), *words]
+    return [*CCBOOK, "sweep", str(file), *words]
 
 
 @pytest.fixture
@@ -93,42 +89,80 @@ def test_a_fine_tuning_brings_the_run_that_it_starts_from():
         ),
     ],
 )
-def test_a_sweep_that_cant_be_run_is_refused_with_the_reason(text, reason, tmp_path):
+def test_a_sweep_that_cant_be_run_is_refused_with_the_reason(text, reason, tmp_path, record):
     (tmp_path / "bad.yaml").write_text(text)
-    said = ended(CliRunner().invoke(main, ["sweep", str(tmp_path / "bad.yaml")]), 2)
+    said = ended(ccbook("sweep", tmp_path / "bad.yaml"), 2)
     assert reason in said
     assert "bad.yaml" in said
-    assert not runs.home().exists()
+    assert not record.exists()
 
 
-def test_all_faults_of_a_sweep_are_told_at_once():
+def test_all_faults_of_a_sweep_are_reported_at_once():
     with pytest.raises(SweepError, match=r"(?s)entry 1, a: .*epochs = 0.*entry 2, z: no method 'z'"):
         sweep.plan("[{methods: [a], set: {epochs: 0}}, {methods: [z]}]")
 
 
-def test_a_sweep_of_24_runs_killed_three_times_ends_with_24_receipts_and_the_same_bytes(grid, record):
-    file = grid()
-    for seconds in (8, 10, 12):
-        process = subprocess.Popen(command(file, "-j", "2"), stderr=subprocess.DEVNULL)
-        time.sleep(seconds)
-        # Snakemake has a session of its own: everything that the sweep started, at one blow
-        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
-        process.kill()
-        for child in children:
-            os.killpg(int(child), signal.SIGKILL)
-        process.wait()
-    before = {run.id: run.receipt["finished"] for run in runs.recorded()}
-    subprocess.run(command(file, "-j", "2"), check=True)
-    swept = {run.id: run for run in runs.recorded()}
-    assert len(swept) == len(list(record.glob("*/receipt.json"))) == 24
-    assert {name: swept[name].receipt["finished"] for name in before} == before  # none was made twice
+def killed(process: subprocess.Popen) -> None:
+    """End everything that a sweep started, at one blow; Snakemake has a session of its own."""
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    process.kill()
+    for child in children:
+        os.killpg(int(child), signal.SIGKILL)
+    process.wait()
+
+
+def made_here(file: Path, record: Path) -> dict[str, dict]:
+    """The artefacts of a sweep's runs, made one after the other in this process."""
     shutil.rmtree(record)
     for job in sweep.read(file).values():
-        experiment.perform("a_direct", job.parameters.model_dump(exclude={"chapter"}))
-    whole = {run.id: run.receipt["artefacts"] for run in runs.recorded()}
-    assert whole == {name: run.receipt["artefacts"] for name, run in swept.items()}
+        perform.perform("a_direct", job.parameters.model_dump(exclude={"chapter"}))
+    return {run.id: run.receipt["artefacts"] for run in on_record()}
 
 
+def test_a_killed_sweep_goes_on_makes_what_was_removed_and_lists_what_failed(grid, record):
+    """Four runs, of which one diverges; killed when the first is on record."""
+    file = grid("list: [{batch_size: 50}, {batch_size: 100}, {batch_size: 200}, "
+                "{optimizer: sgd, clip: 0, learning_rate: 1.0e+30}]\n")  # fmt: skip
+    process = subprocess.Popen(command(file, "-j", "2"), stderr=subprocess.DEVNULL)
+    observed(lambda: list(record.glob("[!.]*/receipt.json")))
+    killed(process)
+    first, *others = on_record()
+    shutil.rmtree(first.folder)
+    before = {run.id: run.receipt["finished"] for run in others}
+    said = ended(ccbook("sweep", file, "-j", "2"), 1)
+    assert "3 of 4 runs are on record" in said
+    assert "1 of 4 runs failed" in said
+    assert "learning_rate=1e+30" in said
+    assert "diverged in epoch 1 at lambda" in said
+    swept = {run.id: run for run in on_record()}
+    assert len(swept) == 3
+    assert first.id in swept
+    assert {name: swept[name].receipt["finished"] for name in before} == before  # none was made twice
+    file = grid("list: [{batch_size: 50}, {batch_size: 100}, {batch_size: 200}]\n")
+    assert made_here(file, record) == {name: run.receipt["artefacts"] for name, run in swept.items()}
+
+
+@pytest.mark.deep
+def test_a_sweep_of_24_runs_killed_three_times_ends_with_24_receipts_and_the_same_bytes(grid, record):
+    file = grid()
+
+    def enough(record: Path, runs: int) -> bool:
+        return len(list(record.glob("[!.]*/receipt.json"))) >= runs
+
+    for runs in (1, 5, 12):
+        process = subprocess.Popen(command(file, "-j", "2"), stderr=subprocess.DEVNULL)
+        observed(partial(enough, record, runs), 600)
+        killed(process)
+    before = {run.id: run.receipt["finished"] for run in on_record()}
+    assert 12 <= len(before) < 24
+    subprocess.run(command(file, "-j", "2"), check=True)
+    swept = {run.id: run for run in on_record()}
+    assert len(swept) == len(list(record.glob("*/receipt.json"))) == 24
+    assert {name: swept[name].receipt["finished"] for name in before} == before  # none was made twice
+    assert made_here(file, record) == {name: run.receipt["artefacts"] for name, run in swept.items()}
+
+
+@pytest.mark.deep
 def test_a_failed_run_is_listed_and_stops_no_other_and_a_removed_one_is_made_again(grid, record):
     file = grid("list: [{optimizer: sgd, clip: 0, learning_rate: 1.0e+30}, {batch_size: 100}]\n")
     sums = []
@@ -139,42 +173,28 @@ def test_a_failed_run_is_listed_and_stops_no_other_and_a_removed_one_is_made_aga
         assert "1 of 2 runs failed" in done.stderr
         assert "learning_rate=1e+30" in done.stderr
         assert "diverged in epoch 1 at lambda" in done.stderr
-        (run,) = runs.recorded()
+        (run,) = on_record()
         assert run.parameters.batch_size == 100
         sums.append(run.receipt["artefacts"])
         shutil.rmtree(run.folder)
     assert sums[0] == sums[1]
 
 
+@pytest.mark.deep
 def test_ctrl_c_leaves_no_process_behind(grid, record):
     file = grid()
-    before = set(ours(file))
+    before = naming(file.parent / "runs")
     with subprocess.Popen(command(file, "-j", "2"), stderr=subprocess.PIPE, text=True) as process:
-        for _ in range(300):  # until a run is being made
-            if len(ours(file)) > 3:
-                break
-            time.sleep(0.1)
+        observed(lambda: len(naming(file.parent / "runs")) > 3)  # a run is being made
         process.send_signal(signal.SIGINT)
         said = process.communicate()[1]
     assert process.returncode == 130
     assert "the same command goes on from there" in said
     assert "Traceback" not in said
-    assert set(ours(file)) <= before
+    assert naming(file.parent / "runs") <= before
 
 
-def ours(file: Path) -> list[str]:
-    """Processes that work on this sweep: their command or their environment names its folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            told = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if str(file.parent / "runs").encode() in told and int(process.name) != os.getpid():
-            found.append(process.name)
-    return found
-
-
+@pytest.mark.deep
 def test_another_executor_makes_the_same_bytes(grid, record, tmp_path):
     """A cluster of this machine alone, through Snakemake's interface to any cluster with a submit command."""
     profile = tmp_path / "profile"
@@ -182,11 +202,9 @@ def test_another_executor_makes_the_same_bytes(grid, record, tmp_path):
     (profile / "config.yaml").write_text('cluster-generic-submit-cmd: "setsid sh"\n')
     file = grid("product: {lambdas: [[1], [10]]}\n")
     subprocess.run(command(file, "-j", "2", "--executor", "cluster-generic", "--profile", str(profile)), check=True)
-    swept = {run.id: run.receipt["artefacts"] for run in runs.recorded()}
+    swept = {run.id: run.receipt["artefacts"] for run in on_record()}
     assert len(swept) == 2
-    for job in sweep.read(file).values():
-        again = experiment.perform("a_direct", job.parameters.model_dump(exclude={"chapter"}) | {"force": True})
-        assert again.receipt["artefacts"] == swept[again.id]
+    assert made_here(file, record) == swept
 
 
 def slurm_is_up() -> bool:
@@ -197,15 +215,16 @@ def slurm_is_up() -> bool:
         return False
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(not slurm_is_up(), reason="needs a SLURM cluster; one node is enough")
 def test_the_slurm_profile_runs_a_sweep_on_a_cluster(grid, record):
     pytest.importorskip("snakemake_executor_plugin_slurm")
     file = grid("product: {lambdas: [[1], [10]]}\n")
     profile = str(ROOT / "profiles" / "slurm")
     subprocess.run(command(file, "-j", "2", "--executor", "slurm", "--profile", profile), check=True)
-    assert len(list(runs.recorded())) == 2
+    assert len(on_record()) == 2
 
 
 def test_an_executor_that_isnt_installed_is_named(grid):
-    said = ended(CliRunner().invoke(main, ["sweep", str(grid()), "--executor", "moon"]), 2)
+    said = ended(ccbook("sweep", grid(), "--executor", "moon"), 2)
     assert "pip install snakemake-executor-plugin-moon" in said

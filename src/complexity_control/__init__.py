@@ -1,1 +1,21 @@
-"""Variational models of a chosen complexity: the code behind the book."""
+"""Variational networks of a chosen complexity: train a posterior for one lambda, or a hypernetwork for all.
+
+O. S. Grebenkova, O. Yu. Bakhteev, V. V. Strijov, Variational deep learning model optimization with complexity control
+(2021). Read in this order: posterior (what is trained), objective (eqs. 2-4), method and methods (eqs. 5 and 6),
+training (eq. 7 and the loop), pruning (the criteria).
+"""
+
+from complexity_control.digits import DataError, Digits, read, scale
+from complexity_control.method import Method
+from complexity_control.methods import direct, linear, low_rank
+from complexity_control.objective import evidence, kl, log_likelihood
+from complexity_control.posterior import Posterior, from_flat, mean_logits, sampled_logits, to_flat
+from complexity_control.pruning import accuracy, accuracy_curve, measure, prune, stability
+from complexity_control.training import DivergedError, Model, Settings, fit, start, updates
+
+__all__ = [
+    "DataError", "Digits", "DivergedError", "Method", "Model", "Posterior", "Settings",
+    "accuracy", "accuracy_curve", "direct", "evidence", "fit", "from_flat", "kl", "linear", "log_likelihood",
+    "low_rank", "mean_logits", "measure", "prune", "read", "sampled_logits", "scale", "stability", "start", "to_flat",
+    "updates",
+]  # fmt: skip

@@ -17,6 +17,18 @@ class Posterior(NamedTuple):
     log_std: Params  # natural log of the standard deviation, same shapes
 
 
+def from_flat(params: Params) -> Posterior:
+    """The posterior stored under the names mean.W1, log_std.W1, ..."""
+    named = {part: {n.removeprefix(f"{part}."): t for n, t in params.items() if n.startswith(f"{part}.")}
+             for part in Posterior._fields}  # fmt: skip
+    return Posterior(**named)
+
+
+def to_flat(q: Posterior) -> Params:
+    """The inverse of from_flat."""
+    return {f"{part}.{name}": t for part, params in q._asdict().items() for name, t in params.items()}
+
+
 def shapes(sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:
     """Shape of each tensor of a network with the layer sizes [inputs, hidden..., classes]."""
     named: dict[str, tuple[int, ...]] = {}
@@ -77,3 +89,9 @@ def layer_noise(generators: Sequence[Generator], widths: Sequence[int], batch: i
 def normal(generators: Sequence[Generator], shape: Sequence[int]) -> Tensor:
     """Standard normal noise [S, *shape]; each model draws from its own generator alone."""
     return torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators])
+
+
+def uniform(generators: Sequence[Generator], shape: Sequence[int], bound: float) -> Tensor:
+    """Uniform in ±bound, [S, *shape]; each model draws from its own generator alone."""
+    draws = [torch.rand(tuple(shape), generator=g, device=g.device) for g in generators]
+    return bound * (2 * torch.stack(draws) - 1)

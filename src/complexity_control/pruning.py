@@ -4,9 +4,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from complexity_control.data import Digits, scale
+from complexity_control.digits import Digits, scale
 from complexity_control.objective import evidence, kl, log_likelihood
-from complexity_control.parameters import Parameters
 from complexity_control.posterior import Posterior, layer_noise, mean_logits, sampled_logits
 from complexity_control.training import Model, generator
 
@@ -67,13 +66,13 @@ def expected_log_likelihood(q: Posterior, models: list[Model], digits: Digits) -
 
 
 @torch.no_grad()
-def measure(q: Posterior, models: list[Model], digits: Digits, p: Parameters) -> dict[str, pd.DataFrame]:
+def measure(q: Posterior, models: list[Model], digits: Digits, prior_std: float) -> dict[str, pd.DataFrame]:
     """The tidy rows of a stack: curves (a row for each model and percent) and metrics (a row for each model)."""
     curve = accuracy_curve(q, digits.test_images, digits.test_labels)
     fits = expected_log_likelihood(q, models, digits)
-    complexity = kl(q, p.prior_std).double()
+    complexity = kl(q, prior_std).double()
     lam = torch.tensor([m.lam for m in models], dtype=torch.float64, device=fits.device)
-    stack = pd.DataFrame({"method": p.method, "lam": [m.lam for m in models], "seed": [m.seed for m in models]})
+    stack = pd.DataFrame({"lam": [m.lam for m in models], "seed": [m.seed for m in models]})
     metrics = {
         "accuracy": curve[:, 0],
         "accuracy_curve_mean": curve.mean(1),

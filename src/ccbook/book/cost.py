@@ -1,0 +1,62 @@
+"""What a method costs, against the number of complexity levels: the page's lines, table and words."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+
+from ccbook.book import artefacts
+from ccbook.book.formats import folder, mark, write_csv
+from ccbook.book.plots import MARKERS
+from ccbook.chapters import METHODS
+from ccbook.records.run import Run
+
+LEVELS = 12  # of complexity, to show the price of
+UNITS = {"updates": "updates", "seconds": "seconds of one core"}
+
+
+def prices(profile: str, runs: Mapping[str, Run]) -> pd.DataFrame:
+    """What a method costs: once, whatever the number of lambdas, and for each lambda; for one seed; write cost.csv.
+
+    Returns: rows by method; updates_once, updates_each, seconds_once, seconds_each (of one core), and break_even, the
+        number of lambdas from which the method takes fewer updates than (a).
+    """
+    rows = {}
+    for letter, run in runs.items():
+        seconds, shared = run.receipt["seconds"] * run.receipt["cores"], METHODS[letter].is_hypernetwork
+        rows[letter] = {
+            "updates_once": run.metrics["updates_shared"].max(),
+            "updates_each": run.metrics["updates"].max(),
+            "seconds_once": seconds / run.metrics["seed"].nunique() if shared else 0.0,
+            "seconds_each": 0.0 if shared else seconds / len(run.metrics),
+        }
+    for letter in rows:
+        if (start := METHODS[letter].start) and start in rows:  # a fine-tuning pays for the hypernetwork too
+            rows[letter]["seconds_once"] = rows[start]["seconds_once"]
+    priced = pd.DataFrame(rows).T.rename_axis("method")
+    saved = priced.loc["a", "updates_each"] - priced["updates_each"]
+    priced["break_even"] = np.floor(priced["updates_once"] / saved.where(saved > 0)) + 1
+    write_csv(priced.reset_index(), folder(profile) / "cost.csv")
+    return priced
+
+
+def lines(priced: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
+    """Updates, and seconds of one core, for 1 ... LEVELS complexity levels by each method."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    levels, colours, words = np.arange(1, LEVELS + 1), sns.color_palette("colorblind", len(priced)), []
+    for k, (letter, row) in enumerate(priced.iterrows()):
+        totals = {unit: row[f"{unit}_once"] + levels * row[f"{unit}_each"] for unit in UNITS}
+        for ax, total in zip(axes, totals.values(), strict=True):
+            ax.plot(levels, total, marker=MARKERS[k % len(MARKERS)], color=colours[k], label=str(METHODS[str(letter)]))
+        words.append(f"({letter}) {totals['updates'][-1]:.3g} updates and {totals['seconds'][-1]:.3g} seconds")
+    for ax, unit in zip(axes, UNITS.values(), strict=True):
+        ax.set(xlabel="complexity levels wanted", ylabel=unit, ylim=(0, None))
+    axes[0].legend(fontsize="small")
+    figure.suptitle("\n".join({mark(run) for run in runs.values()} - {""}), color="firebrick", fontsize="medium")
+    plt.close(figure)
+    caption = f"The price of 1 to {LEVELS} complexity levels: updates on the left, seconds of one core on the right."
+    alt = f"Price against the number of complexity levels, a line for each method. At {LEVELS} levels: "
+    return artefacts.figure("cost-lines", figure, caption, f"{alt}{'; '.join(words)}.", priced.reset_index(),
+                            runs.values())  # fmt: skip

@@ -1,0 +1,145 @@
+"""The lambda explorer: what its page computes with in the browser, and the accuracy surface, computed here."""
+
+import base64
+import gzip
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib import pyplot as plt
+from pandas.io.formats.style import Styler
+
+from ccbook.book import artefacts
+from ccbook.book.formats import folder, write_csv
+from ccbook.chapters import METHODS as ALL_METHODS
+from ccbook.machine import download
+from ccbook.parameters import PROFILES, Hypernetwork
+from ccbook.perform import method_of
+from ccbook.records.run import Run
+from complexity_control.digits import Digits
+from complexity_control.objective import kl
+from complexity_control.posterior import Posterior
+from complexity_control.pruning import accuracy, prune
+
+COMPUTED = ("low_rank", "linear")  # the functions of methods that the page's script has too
+METHODS = {letter: chapter.function for letter, chapter in ALL_METHODS.items() if chapter.function in COMPUTED}
+CODES = 2**16 - 1
+SAMPLE = 1_000  # test digits in the page; its accuracy is a multiple of 0.1%
+FIT = 300  # training digits, for the evidence; more would make a move of the slider slow
+LAMBDAS = 10 ** np.linspace(-1, 2, 13)  # four to a decade
+PERCENTS = [*range(0, 100, 10), 95, 99]
+
+
+def write(profile: str, runs: Mapping[str, Run]) -> pd.DataFrame:
+    """Write the page's data and surface.csv.
+
+    Returns: the surface.
+    """
+    cap = PROFILES[profile]
+    digits = download.load("MNIST", "cpu", cap.train, cap.test)
+    write_scripts(folder(profile).parent / "explorer", runs, digits)
+    rows = surface(runs, digits)
+    write_csv(rows, folder(profile) / "surface.csv")
+    return rows
+
+
+def surface(runs: Mapping[str, Run], digits: Digits) -> pd.DataFrame:
+    """Test accuracy over lambda and the percent of removed weights, which a hypernetwork gives without training.
+
+    Returns: rows of method, lam, pruned_percent, accuracy, kl (nats, of the posterior before pruning).
+    """
+    rows = []
+    for method in METHODS:
+        for lam in LAMBDAS.tolist():  # one posterior at a time: all of them together wouldn't fit in the cache
+            q = generated(runs[method], [lam])
+            complexity = kl(q, runs[method].parameters.prior_std).item()
+            for percent in PERCENTS:
+                right = accuracy(prune(q, percent), digits.test_images, digits.test_labels).item()
+                rows.append((method, lam, percent, right, complexity))
+    return pd.DataFrame(rows, columns=["method", "lam", "pruned_percent", "accuracy", "kl"])
+
+
+def generated(run: Run, lambdas: list[float]) -> Posterior:
+    """The posteriors that a hypernetwork's run gives by its first seed for any lambdas, one a row.
+
+    Raises: ValueError if the run is of no hypernetwork.
+    """
+    p = run.parameters
+    if not isinstance(p, Hypernetwork):
+        raise ValueError(f"run {run.id} is of method ({p.method}), which has no hypernetwork; name one of c, e")
+    params = {name: tensor[:1] for name, tensor in run.hypernetwork.items()}
+    return method_of(p).posterior(params, torch.tensor([lambdas]))
+
+
+def write_scripts(home: Path, runs: Mapping[str, Run], digits: Digits) -> None:
+    """Write the page's data as scripts, since a page opened from a disk may load nothing else.
+
+    A hypernetwork's parameters, first seed, go in 16 bits: evenly spaced steps over each tensor's range, because the
+    half-precision float has ten times larger steps where the weights lie, and weights would be removed in another
+    order. Of the digits go the first `SAMPLE` of the test set and `FIT` of the training set. Each script calls
+    `explorer.receive(name, description, base64 of gzipped bytes)`.
+
+    Raises: ValueError if a network has more than one hidden layer, which the page can't compute.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    for letter, name in METHODS.items():
+        run, p = runs[letter], runs[letter].parameters
+        assert isinstance(p, Hypernetwork)
+        if len(p.hidden) != 1:
+            raise ValueError(f"run {run.id} has hidden = {list(p.hidden)}; the explorer computes one hidden layer")
+        tensors, codes = zip(*(_coded(n, values[0].numpy()) for n, values in run.hypernetwork.items()), strict=True)
+        about = {"run": run.id, "seed": p.seeds[0], "feed": p.feed, "prior_std": p.prior_std,
+                 "train": run.receipt["data"]["train"], "tensors": tensors}  # fmt: skip
+        _script(home, name, about, b"".join(codes))
+    counts = (FIT, FIT, SAMPLE, SAMPLE)
+    samples = [tensor[:n].numpy().astype(np.uint8) for tensor, n in zip(digits, counts, strict=True)]
+    about = {"digits": [len(labels) for labels in samples[1::2]], "pixels": samples[0].shape[1]}
+    _script(home, "digits", about, b"".join(sample.tobytes() for sample in samples))
+
+
+def _coded(name: str, values: np.ndarray) -> tuple[dict[str, Any], bytes]:
+    """Where a tensor's codes begin, how far apart they lie, and the codes."""
+    low, high = float(values.min()), float(values.max())
+    step = (high - low) / CODES or 1.0
+    codes = ((values.astype(np.float64) - low) / step).round().astype("<u2").tobytes()
+    return {"name": name, "shape": values.shape, "low": low, "step": step}, codes
+
+
+def _script(home: Path, name: str, about: dict[str, Any], content: bytes) -> None:
+    packed = base64.b64encode(gzip.compress(content, mtime=0)).decode()  # no time: the same data give the same file
+    (home / f"{name}.js").write_text(f'explorer.receive("{name}", {json.dumps(about)}, "{packed}");\n')
+
+
+def figure(rows: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
+    """Accuracy over lambda and the percent of removed weights, with lines of equal accuracy; a panel each method."""
+    picture, axes = plt.subplots(1, len(METHODS), figsize=(9, 4), sharey=True, layout="constrained")
+    levels, words = np.linspace(0, 1, 11), []
+    for (method, points), ax in zip(rows.groupby("method"), axes, strict=True):
+        title = str(ALL_METHODS[str(method)])
+        grid = points.pivot_table(values="accuracy", index="pruned_percent", columns="lam")
+        place = (grid.columns, grid.index, grid.to_numpy())
+        filled = ax.contourf(*place, levels=levels, cmap="cividis")
+        # two colours, because no one colour is seen on both ends of the map
+        for part, colour in ((levels < 0.55, "white"), (levels > 0.55, "black")):
+            ax.clabel(ax.contour(*place, levels=levels[part], colors=colour, linewidths=0.7), fmt="%.1f", fontsize=8)
+        ax.set(xscale="log", xlabel="λ", title=title)
+        ends = [f"{grid.loc[percent, lam]:.1%} at λ = {lam:g} with {percent}% removed"
+                for percent in (PERCENTS[0], 90, PERCENTS[-1]) for lam in grid.columns[[0, -1]]]  # fmt: skip
+        words.append(f"{title}: {', '.join(ends)}")
+    axes[0].set_ylabel("weights removed, %")
+    picture.colorbar(filled, ax=axes, label="test accuracy")
+    plt.close(picture)
+    caption = "Accuracy over λ and the share of removed weights, from one trained hypernetwork each."
+    alt = f"Test accuracy over λ and the percent of removed weights, a map for each hypernetwork. {'; '.join(words)}."
+    return artefacts.figure("explorer-surface", picture, caption, alt, rows, runs.values())
+
+
+def table(rows: pd.DataFrame) -> Styler:
+    """The surface: a row for each method and share of removed weights, a column for each lambda."""
+    named = rows.assign(method=rows["method"].map("({})".format), lam=rows["lam"].map("λ = {:.3g}".format))
+    shown = named.pivot_table(values="accuracy", index=["method", "pruned_percent"], columns="lam", sort=False)
+    return shown.rename_axis(["method", "% removed"]).rename_axis(columns=None).style.format("{:.3f}")

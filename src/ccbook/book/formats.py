@@ -1,0 +1,86 @@
+"""How every page writes numbers, verdicts and where they come from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from ccbook import ROOT
+from ccbook.book import artefacts
+from ccbook.records.run import Run
+from ccbook.wording import count, mean_sd
+
+SIGNS = {"agrees": "✓", "close": "≈", "differs": "✗", "not tested": "–"}  # of a cell's verdict
+CLAIM_SIGNS = {"holds": "✓", "holds in part": "≈", "does not hold": "✗", "not tested": "–"}
+COLOURS = {
+    "✓": "background-color: #d7eef4; color: black",
+    "≈": "background-color: #fdf0c8; color: black",
+    "✗": "background-color: #f8d9c4; color: black",
+    "–": "",
+}
+TITLES = {
+    "accuracy": "accuracy",
+    "accuracy_curve_mean": "accuracy, mean of 0–90% removed",
+    "stability": "stability",
+    "log_likelihood": "log-likelihood, nats",
+    "kl": "KL, nats",
+    "evidence": "evidence, nats",
+    "updates": "updates",
+    # a hypernetwork's updates serve all its lambdas together
+    "updates_shared": "updates shared by all λ",
+}
+DECIMALS = {"accuracy": 3, "accuracy_curve_mean": 3, "stability": 2}  # of the others none
+
+
+def metric(quantity: str, mean: float, sd: float = np.nan) -> str:
+    """A mean with its standard deviation, in the decimals of its quantity."""
+    return mean_sd(mean, sd, f",.{DECIMALS.get(quantity, 0)}f").replace("-", "−")
+
+
+def summary(run: Run) -> pd.DataFrame:
+    """Mean ± standard deviation over seeds, as text: lambda × metric."""
+    seeds = run.metrics.groupby("lam")[list(TITLES)]
+    rows = zip(seeds.mean().iterrows(), seeds.std().to_numpy(), strict=True)
+    return pd.DataFrame.from_dict(
+        {lam: [metric(*cell) for cell in zip(TITLES, mean, sd, strict=True)] for (lam, mean), sd in rows},
+        orient="index", columns=list(TITLES),
+    )  # fmt: skip
+
+
+def metrics(run: Run) -> pd.DataFrame:
+    """The summary for a reader, with titles, and without the updates that the method doesn't make."""
+    shown = summary(run).loc[:, run.metrics[list(TITLES)].any()]
+    return shown.rename(columns=TITLES, index="{:g}".format).rename_axis("λ")
+
+
+def in_words(rows: pd.DataFrame, text: str) -> str:
+    """The rows in words, for whoever can't see a picture of them: the text with each row's values in its braces."""
+    return "; ".join(text.format(**row) for row in rows.to_dict("records")) + "."
+
+
+def mark(run: Run) -> str:
+    """What a reader of a quick run's numbers must know; empty for a run at the paper's scale."""
+    p = run.parameters
+    if p.profile == "paper":
+        return ""
+    digits = f"{run.receipt['data']['train']:,} digits"
+    return f"Profile {p.profile}, for a look only: {digits}, {count(len(p.seeds), 'seed')}"
+
+
+def sources(runs: Mapping[str, Run]) -> Markdown:
+    """The runs that a page's numbers come from, in one paragraph."""
+    marks = "".join({f"**{mark(run)}.** " for run in runs.values() if mark(run)})
+    return Markdown(f"{marks}From the runs {', '.join(f'`{run.id}`' for run in runs.values())}.")
+
+
+def folder(profile: str) -> Path:
+    """book/results for the paper's numbers; another profile's stay apart."""
+    return ROOT / "book" / ("" if profile == "paper" else profile) / "results"
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as a file of the book."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(artefacts.csv(table))

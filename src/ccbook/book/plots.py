@@ -1,0 +1,93 @@
+"""What the pages' pictures share: colours, axes, and the plot of pruning with the words for it."""
+
+from collections.abc import Iterable
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from ccbook.book.formats import mark
+from ccbook.chapters import METHODS
+from ccbook.records.run import Run
+
+MARKERS = "osD^vPX<>"
+mpl.rcParams |= {
+    "svg.hashsalt": "complexity-control",  # the same picture gives the same file
+    "figure.facecolor": "white",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+}
+
+
+def palette(lambdas: Iterable[float]) -> dict[float, tuple[float, ...]]:
+    """Colour of each lambda, the same on every page: the paper's range 0.1 ... 100 on viridis' darker part.
+
+    Four decades below it are on plasma's middle, and two above it are greys, for the reruns. All of it has a contrast
+    of 3:1 and more to white, as WCAG asks of a picture's parts.
+    """
+    colours = {}
+    for lam in lambdas:
+        decade = np.log10(lam)
+        if decade < -1:
+            colours[lam] = mpl.colormaps["plasma"](0.6 - np.clip((-1 - decade) / 4, 0, 1) * 0.4)
+        elif decade > 2:
+            colours[lam] = mpl.colormaps["gray"](0.5 - np.clip((decade - 2) / 2, 0, 1) * 0.4)
+        else:
+            colours[lam] = mpl.colormaps["viridis"]((decade + 1) / 3 * 0.57)
+    return colours
+
+
+def pruning(curves: pd.DataFrame, ax: Axes) -> Axes:
+    """Accuracy against the percent of weights removed: mean over seeds, and a band of one standard deviation."""
+    lambdas = sorted(curves["lam"].unique())
+    markers = [MARKERS[k % len(MARKERS)] for k in range(len(lambdas))]
+    sns.lineplot(curves, x="pruned_percent", y="accuracy", errorbar="sd", hue="lam", hue_order=lambdas,
+                 palette=palette(lambdas), style="lam", style_order=lambdas, markers=markers, ax=ax)  # fmt: skip
+    ax.set(xlabel="weights removed, %", ylabel="test accuracy", xticks=range(0, 100, 10), ylim=(0, 1))
+    ax.legend(ax.get_legend_handles_labels()[0], [f"{lam:g}" for lam in lambdas], title="λ")
+    return ax
+
+
+def pruning_figure(run: Run, behind: Run | None = None) -> Figure:
+    """The run's panel of Figure 1; another run's curves in grey behind it."""
+    figure, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
+    for lam, mean in mean_curves(behind.curves).iterrows() if behind else ():
+        ax.plot(mean, color="0.75", linewidth=3, zorder=0)
+        ax.annotate(f"{lam:g}", (mean.index[-1], mean.iloc[-1]), (6, 0), textcoords="offset points", color="0.45",
+                    va="center", fontsize="small")  # fmt: skip
+    title = [str(METHODS[run.parameters.method]), mark(run)]
+    pruning(run.curves, ax).set_title("\n".join(filter(None, title)))
+    plt.close(figure)  # shown once, as the cell's value
+    return figure
+
+
+def mean_curves(curves: pd.DataFrame) -> pd.DataFrame:
+    """Mean accuracy over seeds: a row for each lambda, a column for each percent of removed weights."""
+    return curves.pivot_table(values="accuracy", index="lam", columns="pruned_percent")
+
+
+def describe_pruning(curves: pd.DataFrame) -> str:
+    """The curves in words, for whoever can't see them: the start, the middle and the end of each."""
+    mean = mean_curves(curves)
+    ends = mean.columns[[0, len(mean.columns) // 2, -1]]
+    points = [
+        f"λ = {lam:g}: " + ", ".join(f"{row[percent]:.1%} with {percent}% removed" for percent in ends)
+        for lam, row in mean.iterrows()
+    ]
+    return f"Test accuracy against the percent of removed weights, a curve for each λ. {'; '.join(points)}."
+
+
+def plain_ticks(*axes: Axis) -> None:
+    """1, 2, 5, 10, ... on logarithmic axes, because most of ours span little more than a decade."""
+    for axis in axes:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,319 @@
+"""The command ccbook.
+
+A command imports what it needs when it is called: the shell's completion and --help can't wait for torch.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from ccbook import ROOT, chapters
+from ccbook.chapters import Parameter
+
+REFUSED, FAILED, STOPPED = 2, 1, 130  # exit status: can't be used; couldn't be finished; Ctrl-C or a time limit
+
+
+def _failure(message: str, status: int) -> click.ClickException:
+    error = click.ClickException(message)
+    error.exit_code = status  # type: ignore[misc] # click declares it as the class's
+    return error
+
+
+@contextlib.contextmanager
+def _reported(then: str = "") -> Iterator[None]:
+    """What goes wrong is reported in one message with an exit status; only a fault of ours gives a traceback.
+
+    Args: then, what follows where something that was begun has failed.
+    """
+    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a cluster stops a job
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise _failure("stopped; what is on record stays, and the same command goes on from there", STOPPED) from None
+    except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
+        from ccbook.machine.workers import FAILURES
+        from ccbook.parameters import ParameterError
+        from ccbook.records.run import RunError
+        from ccbook.sweep import SweepError
+        from complexity_control import DataError
+
+        if isinstance(error, ParameterError | DataError | RunError | SweepError):
+            raise _failure(str(error), REFUSED) from error
+        if isinstance(error, FAILURES):
+            raise _failure(f"{error or type(error).__name__}\n{then}".strip(), FAILED) from error
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+
+
+def _all_parameters() -> dict[str, dict[str, Parameter]]:
+    """Each parameter as the chapters that have it say it, by their letters."""
+    entries: dict[str, dict[str, Parameter]] = {}
+    for letter, chapter in chapters.METHODS.items():
+        for parameter in chapters.parameters(chapter.name):
+            entries.setdefault(parameter.name, {})[letter] = parameter
+    return entries
+
+
+class RunCommand(click.Command):
+    """A command whose help lists the parameters as the chapters say them."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        with formatter.section("Methods"):
+            formatter.write_text(", ".join(f"{c.letter} or {c.name}" for c in chapters.METHODS.values()))
+        with formatter.section("Parameters"):
+            formatter.write_dl([_entry(by_letter) for by_letter in _all_parameters().values()])
+
+
+def _entry(by_letter: dict[str, Parameter]) -> tuple[str, str]:
+    """A parameter with type, default and comment, and what is different in some of the methods."""
+    first = next(iter(by_letter.values()))
+    notes = [f"{letter}: {json.dumps(p.default)}" for letter, p in by_letter.items() if p.default != first.default]
+    notes += [f"only {', '.join(by_letter)}"] * (len(by_letter) < len(chapters.METHODS))
+    comment = f"{first.comment} ({'; '.join(notes)})" if notes else first.comment
+    return f"{first.name}: {first.type} = {json.dumps(first.default)}", comment
+
+
+def _complete_method(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in chapters.names() if name.startswith(incomplete)]
+
+
+def _complete_name(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    # click has parsed nothing yet when --set stands before the cursor
+    words = os.environ.get("COMP_WORDS", "").split()
+    typed = [word for word in words if word in chapters.METHODS or word in chapters.names()]
+    known = [p.name for p in chapters.parameters(chapters.named(typed[0]))] if typed else list(_all_parameters())
+    return [f"{name}=" for name in known if name.startswith(incomplete)]
+
+
+def _complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    home = Path(os.environ.get("CCBOOK_RUNS", ROOT / "book" / "runs"))  # store.home() without torch
+    return sorted(r.parent.name for r in home.glob("[!.]*/receipt.json") if r.parent.name.startswith(incomplete))
+
+
+def _method(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    try:
+        return value and chapters.named(value)
+    except ValueError as error:
+        raise _failure(str(error), REFUSED) from None
+
+
+def _pairs(words: Sequence[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise _failure(f"{word!r} is no name=value; `ccbook run --help` lists the parameters", REFUSED)
+        if name in pairs:
+            raise _failure(f"parameter {name} is given twice", REFUSED)
+        pairs[name] = text
+    return pairs
+
+
+RUN = click.argument("name", metavar="RUN", shell_complete=_complete_run)
+DRY_RUN = click.option(
+    "--dry-run", is_flag=True, help="Say what would be run, what is on record, and how long it takes."
+)
+TO_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+def main() -> None:
+    """The executable paper from the command line: its runs, and what they say of the paper."""
+
+
+@main.command(cls=RunCommand)
+@click.argument("method", callback=_method, shell_complete=_complete_method)
+@click.option("--set", "first", multiple=True, metavar="NAME=VALUE ...", shell_complete=_complete_name,
+              help="What differs from the chapter, as many as you like.")  # fmt: skip
+@click.argument("more", nargs=-1, metavar="", shell_complete=_complete_name)
+@click.option("--from", "origin", metavar="RUN", shell_complete=_complete_run,
+              help="Start from a run's parameters; of another method's run, from those it changed.")  # fmt: skip
+@DRY_RUN
+@click.option("--notebook", type=TO_FILE, help="Write the executed chapter to this file as well.")
+@click.option("--receipt", type=TO_FILE, help="Write a copy of the receipt to this file as well.")
+def run(method: str, first: tuple, more: tuple, origin: str | None, dry_run: bool, notebook: Path | None,
+        receipt: Path | None) -> None:  # fmt: skip
+    """Run METHOD with other parameters, or find the run that has them on record.
+
+    For example: ccbook run a --set prior_std=1.0 lambdas=0.1,10
+    """
+    pairs = _pairs(first + more)
+    with _reported("Nothing was recorded."):
+        from ccbook import perform
+        from ccbook.book import formats
+        from ccbook.machine.workers import interrupted_alone
+        from ccbook.records import history, store
+
+        values = history.derived(method, pairs, origin)
+        if dry_run:
+            p, digits, _ = store.resolve(method, values)
+            click.echo(history.forecast(p, digits, store.find(p, digits)))
+            return
+        with interrupted_alone():
+            found = perform.perform(method, values)
+    with _reported(f"The run {found.id} is on record all the same."):
+        click.echo(f"{found.id}  {history.describe(history.changes(found.parameters))}".rstrip())
+        click.echo(formats.metrics(found).to_string())
+        if notebook:
+            history.execute(found, notebook)
+        if receipt:
+            history.copy_receipt(found, receipt)
+
+
+@main.command()
+@RUN
+def verify(name: str) -> None:
+    """Train a recorded run again and say whether the numbers are the same; the record stays as it is.
+
+    The answer is: the same bytes, or within the seeds' interval (how far from the recorded means), both with exit
+    status 0; or different, with status 1. It names both machines where they matter.
+    """
+    with _reported("The record stays as it was."):
+        from ccbook import perform
+        from ccbook.machine.workers import interrupted_alone
+        from ccbook.records import history, verification
+
+        with interrupted_alone():
+            result = perform.verify(history.find(name))
+        click.echo(result.text)
+        sys.exit(FAILED * (result.verdict == verification.DIFFERENT))
+
+
+@main.command("runs")
+@click.argument("filters", nargs=-1, metavar="[NAME=VALUE]...", shell_complete=_complete_name)
+@click.option("--method", callback=_method, shell_complete=_complete_method, help="Only runs of this method.")
+@click.option("--dataset", help="Only runs on this dataset.")
+@click.option("--json", "form", flag_value="json", help="With all parameters, the receipt and the metrics.")
+@click.option("--csv", "form", flag_value="csv", help="As a table for other programs.")
+def list_runs(filters: tuple, method: str | None, dataset: str | None, form: str | None) -> None:
+    """List the runs on record, those of these parameters if any are given."""
+    wanted = _pairs(filters) | ({"dataset": dataset} if dataset else {})
+    with _reported():
+        from ccbook.records import history
+
+        whole, damaged = history.all_runs()
+        found = history.matching([run for run in whole if method in (None, run.parameters.chapter)], wanted)
+        if form == "json":
+            click.echo(json.dumps([history.summary(run) for run in found], indent=2))
+        elif form == "csv":
+            click.echo(history.flat_table(found).to_csv(index=False, lineterminator="\n"), nl=False)
+        elif found:
+            table = history.listing(found)
+            best = [f"{a:.4f} at λ = {lam:g}" for a, lam in zip(table["accuracy"], table["lam"], strict=True)]
+            book = table["book"].map({True: "paper", False: ""})
+            table = table.assign(accuracy=best, book=book, minutes=table["minutes"].round(1))
+            click.echo(table.drop(columns=["lam", "method"]).to_string(index=False, justify="left"))
+        else:
+            click.echo("no such run is on record; `ccbook run` makes one")
+        for run in damaged:
+            click.echo(f"damaged: {run.fault}", err=True)
+
+
+@main.command()
+@RUN
+@click.option("--json", "form", flag_value="json", help="With all parameters, the receipt and the metrics.")
+def show(name: str, form: str | None) -> None:
+    """Show a run: parameters, metrics, receipt, and the command that repeats it.
+
+    RUN is a run's name, or its beginning as far as no other begins like it.
+    """
+    with _reported():
+        from ccbook.book import formats
+        from ccbook.records import history
+
+        run = history.find(name)
+        if form:
+            click.echo(json.dumps(history.summary(run), indent=2))
+            return
+        changed = history.changes(run.parameters)
+        lines = [f"{run.id}{'  of the paper' if history.is_books(run) else ''}\n"]
+        lines += [f"  {parameter:<14}{json.dumps(value)}{'   (changed)' if parameter in changed else ''}"
+                  for parameter, value in run.receipt["parameters"].items()]  # fmt: skip
+        lines += [f"\n{formats.metrics(run).to_string()}\n"]
+        lines += [f"  {fact:<14}{value}" for fact, value in history.environment(run).items()]
+        lines += [f"\nby the code as it stands: {'yes' if run.current else 'no'}"]
+        lines += [f"again: {history.command(run.parameters)}"]
+        click.echo("\n".join(lines))
+
+
+@main.command()
+@click.argument("names", nargs=2, metavar="RUN RUN", shell_complete=_complete_run)
+def diff(names: tuple[str, str]) -> None:
+    """Say where two runs differ: parameters, environment, results with their spread over the seeds, and code."""
+    with _reported():
+        from ccbook.records import history
+
+        for title, difference in history.diff(*map(history.find, names))._asdict().items():
+            text = difference if isinstance(difference, str) else "" if difference.empty else difference.to_string()
+            click.echo(f"{title}\n{text}\n" if text else f"{title}: the same\n")
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True, metavar="RUN...", shell_complete=_complete_run)
+@click.option("--force", is_flag=True, help="Even if the paper's tables or another run stand on it.")
+def rm(names: tuple, force: bool) -> None:
+    """Take runs off the record for good."""
+    with _reported():
+        from ccbook.records import history
+
+        for name in names:
+            click.echo(f"removed {history.remove(name, force)}")
+
+
+@main.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-j", "--jobs", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Runs at once.")
+@click.option("--cores", type=click.IntRange(1, 10_000),
+              help="Cores for each; by default an equal share of this machine's.")  # fmt: skip
+@click.option("--executor", default="local", show_default=True, help="Where: slurm, kubernetes, any of Snakemake's.")
+@click.option("--profile", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Snakemake's settings for a cluster: a folder with config.yaml, as in profiles/.")  # fmt: skip
+@DRY_RUN
+def sweep(file: Path, jobs: int, cores: int | None, executor: str, profile: Path | None, dry_run: bool) -> None:
+    """Make the runs of a grid, FILE, that aren't on record yet; stopped, the same command goes on."""
+    with _reported():
+        from ccbook import sweep as sweeps
+        from ccbook.records import history
+
+        planned = sweeps.read(file)
+        if dry_run:
+            click.echo(sweeps.forecast(planned))
+            return
+        failed = sweeps.perform(file, planned, jobs, cores, executor, profile)
+        click.echo(f"{len(planned) - len(failed)} of {len(planned)} runs are on record")
+        if failed:
+            reasons = [f"  {history.command(planned[job].parameters)}\n    {reason}" for job, reason in failed.items()]
+            raise _failure("\n".join([f"{len(failed)} of {len(planned)} runs failed:", *reasons]), FAILED)
+
+
+@main.command()
+@click.option("--profile", type=click.Choice(["paper", "quick"]), default="paper", show_default=True, help="whose runs")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="made where")
+def check(profile: str, device: str) -> None:
+    """Recompute every verdict from the recorded runs, and print the scoreboard.
+
+    Ends with status 1 if a run is missing or isn't what its receipt says. A cell that differs from the paper is a
+    finding, not a fault: it is listed, and the status stays 0.
+    """
+    from ccbook.book import results
+    from ccbook.records import store
+    from ccbook.records.run import read
+
+    try:
+        for folder in store.folders():  # every run on record is whole, those of no table too
+            read(folder)
+        click.echo(results.report(store.of_profile(profile, device)))
+    except ValueError as error:
+        sys.exit(f"ccbook check: {error}")
+
+
+if __name__ == "__main__":
+    main()

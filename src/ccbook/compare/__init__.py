@@ -1,0 +1,1 @@
+"""The paper's numbers and sentences beside ours, with computed verdicts."""

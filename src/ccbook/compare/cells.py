@@ -1,0 +1,81 @@
+"""Ours beside the paper's, cell by cell, and a computed verdict on each."""
+
+from collections.abc import Mapping
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ccbook.compare import printed
+from ccbook.records.run import Run
+
+COLUMNS = ["table", "quantity", "method", "lam", "paper"]
+COLUMNS += ["mean", "sd", "low", "high", "difference", "seeds", "run", "verdict"]
+# Table 1's accuracies can be read as the whole network's, or as averages over Figure 1's pruning levels
+READINGS = {"accuracy": ["accuracy", "accuracy_curve_mean"]}
+
+
+def tolerances() -> pd.DataFrame:
+    """Rows of tolerance, kind (absolute or relative) and the reason for it, by quantity."""
+    with resources.files("ccbook.compare").joinpath("tolerances.csv").open() as file:
+        return pd.read_csv(file, index_col="quantity")
+
+
+def verdict(quantity: str, paper: float, ours: float) -> str:
+    """agrees within the tolerance, close within twice the tolerance, or differs; not tested without a number."""
+    if np.isnan(ours):
+        return "not tested"
+    tolerance = tolerances().loc[quantity]
+    bound = tolerance["tolerance"] * (abs(paper) if tolerance["kind"] == "relative" else 1)
+    difference = abs(ours - paper)
+    return "agrees" if difference <= bound else "close" if difference <= 2 * bound else "differs"
+
+
+def judge(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """A row for each printed value and reading of it.
+
+    Args: runs, by the paper's letter of the method; one that is not there yields rows without our numbers.
+    Returns: the columns COLUMNS; mean, sd and the 95% interval low ... high of the mean are over seeds.
+    """
+    rows = []
+    for cell in printed.tables().to_dict("records"):
+        run, paper = runs.get(cell["method"]), cell["value"]
+        for quantity in READINGS.get(cell["quantity"], [cell["quantity"]]):
+            ours = _by_seed(run, quantity, cell["lam"]) if run else np.array([])
+            row = cell | {"quantity": quantity, "paper": paper, "run": run.id if run else ""} | _summary(ours)
+            # a quick run is a look at the machinery: a comparison with the paper would say nothing
+            comparable = run is not None and run.parameters.profile == "paper"
+            row["verdict"] = verdict(quantity, paper, row["mean"]) if comparable else "not tested"
+            rows.append(row | {"difference": row["mean"] - paper})
+    return pd.DataFrame(rows)[COLUMNS]
+
+
+def _by_seed(run: Run, quantity: str, lam: float) -> np.ndarray:
+    """The quantity's value for each seed; without lambda, the updates for the paper's four lambdas together."""
+    metrics = run.metrics[run.metrics["lam"].isin(printed.LAMBDAS)]
+    values = total_updates(metrics) if np.isnan(lam) else metrics[metrics["lam"] == lam][quantity]
+    return values.to_numpy(dtype=float)
+
+
+def total_updates(metrics: pd.DataFrame) -> pd.Series:
+    """Updates for all lambdas of the rows, by seed: those of each lambda's own training, and what they share."""
+    seeds = metrics.groupby("seed")
+    return seeds["updates"].sum() + seeds["updates_shared"].max()
+
+
+def removable(curves: pd.DataFrame, loss: float) -> pd.Series:
+    """Percent of weights that can be removed before more accuracy than this is lost, by lambda.
+
+    Args: curves, accuracy in rows of lambda and columns of percent removed, from 0.
+    """
+    kept = curves.ge(curves[0] - loss, axis="index").cummin(axis="columns")  # until the first fall below the bound
+    return kept.mul(curves.columns, axis="columns").max(axis="columns")
+
+
+def _summary(ours: np.ndarray) -> dict[str, float]:
+    """Mean, standard deviation and the mean's 95% interval by Student's t, over seeds."""
+    mean = ours.mean() if len(ours) else np.nan
+    sd = ours.std(ddof=1) if len(ours) > 1 else np.nan
+    half = stats.t.ppf(0.975, len(ours) - 1) * sd / np.sqrt(len(ours)) if len(ours) > 1 else np.nan
+    return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half, "seeds": len(ours)}

@@ -1,0 +1,19 @@
+"""The paper's own numbers: Tables 1-3, as printed."""
+
+from importlib import resources
+
+import pandas as pd
+
+LAMBDAS = (0.1, 1.0, 10.0, 100.0)  # of the paper's tables
+
+
+def tables() -> pd.DataFrame:
+    """Rows of table, quantity, method, lam (NaN where a value is for all lambdas together), value."""
+    with resources.files("ccbook.compare").joinpath("printed.csv").open() as file:
+        return pd.read_csv(file)
+
+
+def of_method(letter: str) -> pd.DataFrame:
+    """A method's printed values: a row for each lambda, a column for each quantity; empty if the paper has none."""
+    rows = tables()
+    return rows[rows["method"] == letter].pivot_table("value", "lam", "quantity")

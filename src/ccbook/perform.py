@@ -1,0 +1,184 @@
+"""A chapter's one call: the recorded run of its parameters, or all of its models trained, measured and recorded."""
+
+import contextlib
+import inspect
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+
+from ccbook import chapters
+from ccbook.machine import download, kernels, progress, workers
+from ccbook.parameters import Hypernetwork, Parameters
+from ccbook.records import store, verification
+from ccbook.records.run import Run
+from complexity_control import pruning, training
+from complexity_control.digits import Digits
+from complexity_control.method import Method
+from complexity_control.posterior import Params, Posterior, from_flat, to_flat
+from complexity_control.training import DivergedError, Gradient, Model
+
+Job = tuple[list[Model], Params | None]  # a stack of models, and the tensors that a fine-tuning starts from
+
+
+class Part(NamedTuple):
+    """The results of one stack of models."""
+
+    posterior: Posterior  # a row for each row of the metrics
+    tables: dict[str, pd.DataFrame]
+    hypernetwork: Params  # trained parameters of a hypernetwork, [S, ...]; empty for a direct method
+
+
+def perform(chapter: str, values: Mapping[str, Any]) -> Run:
+    """The run of a chapter with the given parameters: found on record, or made now.
+
+    A run on record that is to be repeated (force) is trained again, compared with the record, and left as it is.
+    Args: values, each parameter by name; a notebook passes its `globals()`.
+    Raises: ParameterError, DataError, RunError, DivergedError; none of them leaves a run.
+    """
+    p, digits, begin = store.resolve(chapter, values)
+    found = store.find(p, digits)
+    if found and not p.force:
+        return found
+    with _trained(p, digits, begin) as run:
+        if not found:
+            return store.keep(run)
+        print(verification.compare(found, run).text, file=sys.stderr)
+        return found
+
+
+def verify(run: Run) -> verification.Verification:
+    """Train a recorded run again, by the code as it stands, and compare; the record stays as it is.
+
+    Raises: as perform.
+    """
+    p, digits, begin = store.resolve(run.parameters.chapter, run.parameters.model_dump(exclude={"chapter"}))
+    with _trained(p, digits, begin) as again:
+        return verification.compare(run, again)
+
+
+@contextlib.contextmanager
+def _trained(p: Parameters, digits: Digits, begin: Run | None) -> Iterator[Run]:
+    """A run in a folder of its own, which is gone afterwards unless the run is kept."""
+    store.check_place(p, digits)
+    draft = store.draft(p, digits)  # before the training: an edit of the sources from now on makes another run
+    began = time.perf_counter()
+    steps = training.steps(len(digits.train_labels), p.settings)
+    chosen, cores = kernels.best_products(), workers.cores_for(p.models, steps, p.device)
+    kernels.set_products(chosen)
+    part = _train(p, digits, begin, cores, chosen)
+    draft |= {"cores": cores, "product_kernels": chosen, "seconds": round(time.perf_counter() - began, 1)}
+    with store.written(draft, p, *part) as run:
+        yield run
+
+
+def method_of(p: Parameters) -> Method:
+    """The method of a chapter, by those of its parameters that the method's function takes."""
+    make = chapters.METHODS[p.method].make
+    return make(**{name: getattr(p, name) for name in inspect.signature(make).parameters})
+
+
+def train_and_measure(
+    p: Parameters, digits: Digits, gradient: Gradient, job: Job, on_epoch: Callable[[float], object]
+) -> Part:
+    """Train a stack of models, from given tensors or else from random starts, and measure it at every lambda."""
+    (models, begin), method, count = job, method_of(p), len(digits.train_labels)
+    trained = training.fit(method, models, digits, p.settings, begin, on_epoch, gradient)
+    each = training.updates(sum(t[0].numel() for t in trained.values()), count, p.settings)
+    shared, stack = isinstance(p, Hypernetwork), len(models)
+    if shared:
+        models = [Model(lam, m.seed) for m in models for lam in p.lambdas]
+    q = method.posterior(trained, torch.tensor([m.lam for m in models], device=p.device).view(stack, -1))
+    tables = pruning.measure(q, models, digits, p.prior_std)
+    for table in tables.values():
+        table.insert(0, "method", p.method)
+    tables["metrics"] = tables["metrics"].assign(updates=0 if shared else each, updates_shared=each if shared else 0)
+    return Part(q, tables, trained if shared else {})
+
+
+def _train(p: Parameters, digits: Digits, begin: Run | None, cores: int, chosen: str) -> Part:
+    lambdas = [None] if isinstance(p, Hypernetwork) else p.lambdas
+    models = [Model(lam, seed) for lam, seed in product(lambdas, p.seeds)]
+    # one model at a time on a core, because a wide stack falls out of its cache; on a GPU the whole stack at once.
+    # A model trained alone gives the same bits whoever else is asked for, and on however many cores
+    stacks = [[m] for m in models] if p.device == "cpu" else [models]
+    jobs = [(stack, begin and _beginning(begin, stack, p.device)) for stack in stacks]
+    with progress.bar(store.home(), p.chapter, len(models) * p.epochs) as bar:
+        if cores > 1:
+            each = workers.run(partial(_prepare, p, chosen), jobs, cores, lambda loss: bar.show(bar.epochs + 1, loss))
+        else:
+            each = train_here(p, digits, jobs, bar)
+    part = _joined(each)
+    _check(part.tables["metrics"])
+    if begin:  # what the hypernetwork took is paid once, whatever number of lambdas is fine-tuned
+        part.tables["metrics"]["updates_shared"] = begin.metrics["updates_shared"].max()
+    return part
+
+
+def _check(metrics: pd.DataFrame) -> None:
+    lost = metrics[metrics.isna().any(axis="columns")]
+    if len(lost):
+        lam, seed = lost.iloc[0][["lam", "seed"]]
+        raise DivergedError(
+            f"the posterior at lambda {lam:g}, seed {seed} is no distribution: its evidence is not a "
+            "number. A hypernetwork is trained for lambdas from 0.1 to 100 and may fail far from them"
+        )
+
+
+def _beginning(begin: Run, stack: list[Model], device: str) -> Params:
+    """The rows of a recorded posterior that belong to a stack's lambdas and seeds."""
+    rows = list(begin.metrics[["lam", "seed"]].itertuples(index=False, name=None))
+    chosen = [rows.index((m.lam, m.seed)) for m in stack]
+    return {name: t[chosen].to(device) for name, t in to_flat(begin.posterior).items()}
+
+
+def _joined(parts: list[Part]) -> Part:
+    """All stacks as one, in the order of lambda and seed."""
+    tables = {name: pd.concat([part.tables[name] for part in parts], ignore_index=True) for name in parts[0].tables}
+    order = tables["metrics"].sort_values(["lam", "seed"]).index.tolist()
+    tables = {n: t.sort_values(["lam", "seed"], kind="stable", ignore_index=True) for n, t in tables.items()}
+    posteriors = [to_flat(part.posterior) for part in parts]
+    flat = {name: torch.cat([part[name] for part in posteriors])[order] for name in posteriors[0]}
+    shared = {name: torch.cat([part.hypernetwork[name] for part in parts]) for name in parts[0].hypernetwork}
+    return Part(from_flat(flat), tables, shared)
+
+
+def _prepare(p: Parameters, chosen: str) -> Callable[..., Part]:
+    """What a worker process does with each job."""
+    kernels.set_products(chosen)
+    digits = download.load(p.dataset, p.device, p.cap.train, p.cap.test)
+    gradient = kernels.gradient(method_of(p), len(digits.train_labels), p.settings)
+    return lambda models, begin, on_epoch: train_and_measure(p, digits, gradient, (models, begin), on_epoch)
+
+
+def train_here(p: Parameters, digits: Digits, jobs: list[Job], bar: progress.Bar) -> list[Part]:
+    """Train stacks of models in this process, one after the other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums split among threads would round differently
+    gradient = kernels.gradient(method_of(p), len(digits.train_labels), p.settings)
+    try:
+        return [part for job in jobs for part in _in_memory(p, digits, gradient, job, bar)]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _in_memory(p: Parameters, digits: Digits, gradient: Gradient, job: Job, bar: progress.Bar) -> list[Part]:
+    """A stack trained at once or, where the GPU's memory is too small for that, in halves."""
+    (models, begin), before = job, bar.epochs
+    try:
+        show = lambda loss: bar.show(bar.epochs + len(models), loss)  # noqa: E731
+        return [train_and_measure(p, digits, gradient, job, show)]
+    except torch.OutOfMemoryError:
+        if len(models) == 1:
+            raise
+    torch.cuda.empty_cache()
+    bar.show(before, float("nan"))
+    rows = slice(len(models) // 2), slice(len(models) // 2, None)
+    halves = [(models[half], begin and {name: t[half] for name, t in begin.items()}) for half in rows]
+    gradient = kernels.gradient(method_of(p), len(digits.train_labels), p.settings)  # compiled for the smaller stack
+    return [part for smaller in halves for part in _in_memory(p, digits, gradient, smaller, bar)]

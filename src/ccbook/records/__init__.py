@@ -1,0 +1,1 @@
+"""Runs on record: read, kept, compared, and what they were made with."""

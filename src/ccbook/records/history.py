@@ -1,0 +1,335 @@
+"""All runs on record together: found, filtered, compared, estimated and removed."""
+
+import contextlib
+import difflib
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ccbook import ROOT, chapters
+from ccbook.machine import workers
+from ccbook.parameters import FineTuning, ParameterError, Parameters, check, resolved, unknown
+from ccbook.records import run as runs
+from ccbook.records import store
+from ccbook.records.provenance import processor
+from ccbook.records.run import Run, RunError, read
+from ccbook.wording import count, did_you_mean, duration, mean_sd
+from complexity_control import training
+from complexity_control.digits import Digits
+
+
+class Damaged(NamedTuple):
+    """A run that isn't what its receipt says."""
+
+    id: str
+    fault: str
+
+
+def all_runs() -> tuple[list[Run], list[Damaged]]:
+    """All runs on record, and those that can't be used; the large artefacts are left to `ccbook check`."""
+    whole, damaged = [], []
+    for folder in store.folders():
+        try:
+            whole.append(read(folder, "*.csv"))
+        except RunError as error:
+            damaged.append(Damaged(folder.name, str(error)))
+    return whole, damaged
+
+
+def full_name(given: str) -> str:
+    """The run's whole name, from the name or its beginning.
+
+    Raises: RunError, with the nearest name.
+    """
+    existing = [folder.name for folder in store.folders()]
+    matches = [given] if given in existing else [name for name in existing if given and name.startswith(given)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise RunError(f"{len(matches)} runs begin with {given!r}: {', '.join(matches[:10])}. Give more of the name")
+    hint = did_you_mean(given, existing, "`ccbook runs` lists those that there are")
+    raise RunError(f"no run {given!r} is on record: {hint}")
+
+
+def find(given: str) -> Run:
+    """The run of this name or beginning of a name, whole.
+
+    Raises: RunError.
+    """
+    return read(store.home() / full_name(given))
+
+
+def changes(p: Parameters) -> dict[str, Any]:
+    """What a run was given that its chapter doesn't say; empty for the book's own."""
+    defaults = chapters.defaults(p.chapter)
+    usual = check(p.chapter, defaults | {"profile": p.profile}).model_dump(mode="json")
+    changed = {n: value for n, value in p.model_dump(mode="json").items() if n != "force" and value != usual[n]}
+    if p.profile != defaults["profile"]:
+        changed |= {"profile": p.profile}
+    if isinstance(p, FineTuning) and _starts_as_usual(p):
+        changed.pop("start", None)
+    return changed
+
+
+def _starts_as_usual(p: FineTuning) -> bool:
+    """Whether a fine-tuning begins where its other parameters alone would have led it."""
+    with contextlib.suppress(ValueError):  # the start is no longer on record, or its dataset isn't here
+        begin = read(store.home() / p.start, "*.csv")
+        return begin.parameters == store.needed(p.model_copy(update={"start": begin.parameters.chapter}))
+    return False
+
+
+def is_books(run: Run) -> bool:
+    """Whether the paper's tables stand on this run, or would: nothing is changed, and it is of the present code."""
+    return run.current and not changes(run.parameters)
+
+
+def command(p: Parameters, public: bool = False) -> str:
+    """What to type to make the run again.
+
+    Args: public, for a page: a folder of digits by its last name alone, because where it lies is nobody's business.
+    """
+    if public:
+        p = p.model_copy(update={"dataset": Path(p.dataset).name})
+    return shlex.join(["ccbook", "run", p.chapter, *assignments(changes(p))])
+
+
+def assignments(values: Mapping[str, Any]) -> list[str]:
+    """Parameters as words of the command line."""
+    words = [f"{n}={word(value)}" for n, value in values.items()]
+    return ["--set", *words] if words else []
+
+
+def word(value: Any) -> str:
+    """A value as it is typed."""
+    if isinstance(value, list):
+        return ",".join(map(word, value))  # brackets would have to be quoted
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def describe(values: Mapping[str, Any]) -> str:
+    """Parameters for a reader."""
+    return ", ".join(f"{n} = {v}" for n, v in values.items())
+
+
+def derived(chapter: str, changed: Mapping[str, Any], origin: str | None) -> dict[str, Any]:
+    """Parameters for a chapter: its own, under those of another run, under those that are changed.
+
+    Args: origin, a run's name; of another chapter's run only what it changed is taken, where this chapter has it.
+    Raises: RunError.
+    """
+    values = chapters.defaults(chapter)
+    if origin is not None:
+        p = find(origin).parameters
+        differing = changes(p)
+        taken = p.model_dump(mode="json") if p.chapter == chapter else differing
+        if "start" not in differing or p.chapter != chapter:
+            taken.pop("start", None)  # follows from the others
+        values |= {n: value for n, value in taken.items() if n in values}
+    return values | dict(changed)
+
+
+def matching(whole: Sequence[Run], wanted: Mapping[str, str]) -> list[Run]:
+    """The runs that have these parameters, each cast as if a run were asked for with it.
+
+    Raises: ParameterError.
+    """
+    known = {parameter.name: None for chapter in chapters.names() for parameter in chapters.parameters(chapter)}
+    if faults := [unknown(name, known) for name in wanted if name not in known]:
+        raise ParameterError("; ".join(faults))
+    return [run for run in whole if _has(run, wanted)]
+
+
+def _has(run: Run, wanted: Mapping[str, str]) -> bool:
+    if not set(wanted) <= set(type(run.parameters).model_fields):
+        return False
+    asked = resolved(run.receipt["parameters"] | wanted)
+    return all(getattr(asked, n) == getattr(run.parameters, n) for n in wanted)
+
+
+def listing(whole: Sequence[Run]) -> pd.DataFrame:
+    """A row for each run: what it is, what it was given, its best mean accuracy over seeds, and what it took."""
+    columns = ["run", "method", "dataset", "profile", "changes", "book", "accuracy", "lam", "minutes", "finished"]
+    rows = []
+    for run in whole:
+        p, means = run.parameters, run.metrics.groupby("lam")["accuracy"].mean()
+        changed = {name: value for name, value in changes(p).items() if name not in ("dataset", "profile")}
+        rows.append((run.id, p.method, p.dataset, p.profile, describe(changed), is_books(run), means.max(),
+                     means.idxmax(), run.receipt["seconds"] / 60, run.receipt["finished"]))  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """All that is known of a run, for other programs; metrics are means over seeds, by lambda."""
+    metrics = run.metrics.drop(columns=["method", "seed"]).groupby("lam").mean()
+    return run.receipt | {
+        "book": is_books(run),
+        "current": run.current,
+        "changes": changes(run.parameters),
+        "command": command(run.parameters),
+        "metrics": {f"{float(lam):g}": row for lam, row in json.loads(metrics.to_json(orient="index")).items()},
+    }
+
+
+def flat_table(whole: Sequence[Run]) -> pd.DataFrame:
+    """A row for each run and lambda: every parameter, and the mean over seeds of every metric."""
+    parts = []
+    for run in whole:
+        values = {n: json.dumps(v) if isinstance(v, list) else v for n, v in run.receipt["parameters"].items()}
+        means = run.metrics.drop(columns=["method", "seed"]).groupby("lam", as_index=False).mean()
+        about = {"run": run.id, **values, "finished": run.receipt["finished"], "seconds": run.receipt["seconds"]}
+        parts.append(means.assign(**about)[[*about, *means.columns]])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run"])
+
+
+class Difference(NamedTuple):
+    """Where two runs differ; each table has a column for each run."""
+
+    parameters: pd.DataFrame
+    environment: pd.DataFrame
+    results: pd.DataFrame  # by metric and lambda: mean ± standard deviation over seeds, and the means' difference
+    code: str  # a unified diff of the science sources
+
+
+def diff(one: Run, other: Run) -> Difference:
+    """What differs between two runs."""
+    pair = (one, other)
+    parameters = _unequal([run.receipt["parameters"] for run in pair], pair)
+    return Difference(parameters, _unequal([environment(run) for run in pair], pair), _results(pair), _code(pair))
+
+
+def _unequal(values: Sequence[Mapping[str, Any]], pair: Sequence[Run]) -> pd.DataFrame:
+    rows = {n: [str(v.get(n, "–")) for v in values] for n in dict.fromkeys([*values[0], *values[1]])}
+    different = {n: row for n, row in rows.items() if row[0] != row[1]}
+    return pd.DataFrame.from_dict(different, orient="index", columns=[run.id for run in pair])
+
+
+def environment(run: Run) -> dict[str, Any]:
+    """Where and by what code a run was made."""
+    receipt = run.receipt
+    about = {"git commit": receipt["git"]["commit"], "git dirty": receipt["git"]["dirty"]}
+    return about | receipt["versions"] | {n: receipt[n] for n in ("processor", "cores", "seconds", "finished")}
+
+
+def _results(pair: Sequence[Run]) -> pd.DataFrame:
+    parts = []
+    for k, run in enumerate(pair):
+        rows = run.metrics.drop(columns=["method"]).melt(["lam", "seed"], var_name="metric")
+        parts.append(rows.groupby(["metric", "lam"])["value"].agg(["mean", "std"]).add_suffix(f" {k}"))
+    both = parts[0].join(parts[1], how="outer")
+    rows = both[(both["mean 0"] != both["mean 1"]) | (both["std 0"].fillna(0) != both["std 1"].fillna(0))]
+    columns = {}
+    for k, run in enumerate(pair):
+        spreads = zip(rows[f"mean {k}"], rows[f"std {k}"], strict=True)
+        columns[run.id] = [mean_sd(mean, sd, sd_form=".2g") for mean, sd in spreads]
+    change = [f"{d:+.5g}" if np.isfinite(d) else "–" for d in rows["mean 1"] - rows["mean 0"]]
+    return pd.DataFrame(columns | {"difference": change}, index=rows.index)
+
+
+def _code(pair: Sequence[Run]) -> str:
+    one, other = (run.sources for run in pair)
+    if not one or not other:
+        return "" if one == other else "only one of the runs kept its sources\n"
+    parts = [
+        difflib.unified_diff(
+            one.get(path, "").splitlines(True), other.get(path, "").splitlines(True),
+            f"{pair[0].id}/{path}", f"{pair[1].id}/{path}",
+        )
+        for path in sorted({*one, *other})
+    ]  # fmt: skip
+    return "".join(line for part in parts for line in part)
+
+
+def estimate(p: Parameters, train: int, on_record: Sequence[Run]) -> tuple[float, int, int] | None:
+    """How long a run will take, by the median rate of its like on record; None without any.
+
+    Its like are runs of its method's function and device, rather on this processor than on others, and rather of its
+    size, because a short run is mostly start-up.
+    Args: train, digits to train on; on_record, all runs.
+    Returns: seconds, the cores that it is spread over, and the number of its like.
+    """
+    function = chapters.METHODS[p.method].function
+    like = {run.id: run for run in on_record if chapters.METHODS[run.parameters.method].function == function}
+    like = {n: run for n, run in like.items() if run.parameters.device == p.device}
+    like = {n: run for n, run in like.items() if run.receipt["processor"] == processor(p.device)} or like
+    sizes = {n: _size(run.parameters, run.receipt["data"]["train"]) / _size(p, train) for n, run in like.items()}
+    near = [n for n, size in sizes.items() if 0.1 < size < 10] or list(like)
+    if not near:
+        return None
+    seconds = median(max(like[n].receipt["seconds"], 0.1) * like[n].receipt["cores"] / sizes[n] for n in near)
+    cores = workers.cores_for(p.models, training.steps(train, p.settings), p.device)
+    return seconds / cores, cores, len(near)
+
+
+def _size(p: Parameters, train: int) -> float:
+    """Relative time of a training: an optimizer's pass over the weights takes about as long as 100 digits do."""
+    return p.models * training.steps(train, p.settings) * (100 + p.batch_size * p.settings.samples) * sum(p.hidden)
+
+
+def forecast(p: Parameters, digits: Digits, found: Run | None) -> str:
+    """What a run would be: its name, whether it is on record, how long it takes, and its parameters."""
+    lines = [f"run         {runs.name(p, digits.checksum)}"]
+    if found and not p.force:
+        lines += [f"on record   since {found.receipt['finished']}: it would be found, and not repeated"]
+    else:
+        lines += [f"on record   {'yes: it would be trained again, and compared' if found else 'no'}"]
+        price = "unknown: no run of this kind is on record yet"
+        if expected := estimate(p, len(digits.train_labels), all_runs()[0]):
+            seconds, cores, past = expected
+            price = f"about {duration(seconds)} on {count(cores, 'core')}, estimated from {count(past, 'past run')}"
+        lines += [f"would take  {price}"]
+    changed, usual = changes(p), chapters.defaults(p.chapter)
+    for name, value in p.model_dump(mode="json", exclude={"chapter", "force"}).items():
+        note = f"   (the chapter has {json.dumps(usual[name])})" if name in changed else ""
+        lines.append(f"  {name:<14}{json.dumps(value)}{note}")
+    return "\n".join(lines)
+
+
+def remove(given: str, force: bool = False) -> str:
+    """Take a run off the record for good.
+
+    Returns: its name. Raises: RunError if something stands on it, unless forced.
+    """
+    run = full_name(given)
+    reasons = [] if force else _standing_on(run)
+    if reasons:
+        raise RunError(f"{run} is needed: {'; '.join(reasons)}. `ccbook rm --force {run}` removes it all the same")
+    doomed = (store.home() / run).rename(store.home() / f".partial-removed-{run}")  # off the record in one step
+    shutil.rmtree(doomed)
+    return run
+
+
+def _standing_on(run: str) -> list[str]:
+    files = sorted((ROOT / "book" / "results").glob("*.csv"))
+    tables = [file.name for file in files if run in file.read_text().replace(",", " ").replace('"', " ").split()]
+    reasons = [f"book/results/{file} stands on it" for file in tables]
+    whole, _ = all_runs()
+    reasons += [f"{other.id} starts from it" for other in whole if other.receipt["parameters"].get("start") == run]
+    if not tables:
+        reasons += ["it is the paper's own" for other in whole if other.id == run and is_books(other)]
+    return reasons
+
+
+def execute(run: Run, notebook: Path) -> None:
+    """Write the run's chapter, executed with its parameters: the run is found, so it takes seconds."""
+    import papermill  # half a second that no other command needs
+
+    values = run.parameters.model_dump(mode="json", exclude={"chapter", "force"})
+    chapter = ROOT / "chapters" / f"{run.parameters.chapter}.ipynb"
+    papermill.execute_notebook(chapter, notebook, values, progress_bar=False)
+
+
+def copy_receipt(run: Run, file: Path) -> None:
+    """Write the run's receipt to another file too, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    shutil.copy(run.folder / "receipt.json", partial)
+    partial.replace(file)

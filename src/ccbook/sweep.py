@@ -1,0 +1,268 @@
+"""A grid of runs in a file, and Snakemake to make them: here, or on a cluster."""
+
+import contextlib
+import hashlib
+import importlib.util
+import itertools
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from tqdm import tqdm
+
+from ccbook import ROOT, chapters, parameters
+from ccbook.machine import download
+from ccbook.parameters import ParameterError, Parameters
+from ccbook.records import history, store
+from ccbook.records import run as runs
+from ccbook.records.run import RunError
+from ccbook.wording import duration
+
+MOST = 10_000  # runs of one file; more is a slip of the finger
+LONGEST = 1_000_000  # characters of a file
+SHOWN = 10  # faults of a file, the first ones
+PATIENCE = 20  # seconds for Snakemake to end its jobs
+
+
+class SweepError(ValueError):
+    """A sweep that can't be run; the message says what is wrong where, and what is allowed."""
+
+
+class Entry(BaseModel):
+    """A grid: each method on each dataset with each combination of `product` and each set of `list`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    methods: list[str] = Field(min_length=1)
+    datasets: list[str] | None = Field(default=None, min_length=1)
+    fixed: dict[str, Any] = Field(default={}, alias="set")
+    combined: dict[str, list[Any]] = Field(default={}, alias="product")
+    together: list[dict[str, Any]] = Field(default=[{}], alias="list", min_length=1)
+
+    @property
+    def size(self) -> int:
+        lengths = [len(values) for values in self.combined.values()]
+        return len(self.methods) * len(self.datasets or [""]) * math.prod(lengths) * len(self.together)
+
+    def combinations(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Method and parameters of each run.
+
+        Raises: SweepError if a parameter stands in two places.
+        """
+        datasets = [{"dataset": name} for name in self.datasets] if self.datasets is not None else [{}]
+        combined = [dict(zip(self.combined, row, strict=True)) for row in itertools.product(*self.combined.values())]
+        for method, *parts in itertools.product(self.methods, [self.fixed], datasets, combined, self.together):
+            values = {name: value for part in parts for name, value in part.items()}
+            twice = [name for name in values if sum(name in part for part in parts) > 1]
+            if twice:
+                raise SweepError(f"parameter {', '.join(twice)} stands in two of datasets, set, product and list")
+            yield method, values
+
+
+class Job(NamedTuple):
+    """A run to be made."""
+
+    parameters: Parameters
+    needs: str | None  # the job of the run that a fine-tuning starts from
+
+
+Plan = dict[str, Job]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key may come twice: the second would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [str(key.value) for key, _ in node.value]
+        if len(set(keys)) < len(keys):
+            raise yaml.constructor.ConstructorError(None, None, "a key comes twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read(file: Path) -> Plan:
+    """The runs of a file.
+
+    Raises: SweepError, naming the file and every fault.
+    """
+    try:
+        return plan(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise SweepError(f"{file} is no text in UTF-8 ({error.reason})") from error
+    except SweepError as error:
+        raise SweepError(f"{file}: {error}") from error
+
+
+def plan(text: str) -> Plan:
+    """The runs of a sweep, each once, by names that follow from their parameters.
+
+    The run that a fine-tuning starts from is added where the sweep doesn't have it.
+    Raises: SweepError, naming every fault.
+    """
+    jobs: Plan = {}
+    entries, faults = _entries(text)
+    for k, entry in entries.items():
+        try:
+            for method, values in entry.combinations():
+                try:
+                    _add(jobs, _checked(method, values))
+                except (ParameterError, SweepError) as error:
+                    faults.append(f"entry {k}, {method}: {error}")
+        except SweepError as error:
+            faults.append(f"entry {k}: {error}")
+    if faults := list(dict.fromkeys(faults)):
+        more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+        raise SweepError("\n  ".join(["no run of it was begun", *faults[:SHOWN], *more]))
+    return jobs
+
+
+def _entries(text: str) -> tuple[dict[int, Entry], list[str]]:
+    if len(text) > LONGEST:
+        raise SweepError(f"it has {len(text):,} characters; at most {LONGEST:,} are read")
+    try:
+        content = yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError) as error:
+        raise SweepError(f"this is no YAML: {' '.join(str(error).split())}") from error
+    if not content or not isinstance(content, list | dict):
+        raise SweepError("there must be an entry with `methods`, or a list of such entries")
+    entries, faults = {}, []
+    for k, raw in enumerate(content if isinstance(content, list) else [content], start=1):
+        try:
+            entries[k] = Entry.model_validate(raw)
+        except ValidationError as error:
+            faults += [f"entry {k}, {fault}" for fault in parameters.format_errors(error)]
+    if (size := sum(entry.size for entry in entries.values())) > MOST:
+        raise SweepError(f"these are {size:,} runs; at most {MOST:,} may stand in one file")
+    return entries, faults
+
+
+def _checked(method: str, values: dict[str, Any]) -> Parameters:
+    try:
+        chapter = chapters.named(method)
+    except ValueError as error:
+        raise SweepError(str(error)) from error
+    if "force" in values:
+        raise SweepError("parameter force has no place in a sweep, which repeats nothing; `ccbook run` takes it")
+    p = parameters.check(chapter, chapters.defaults(chapter) | values)
+    if p.dataset in download.NAMED:
+        return p
+    return p.model_copy(update={"dataset": str(Path(p.dataset).expanduser().absolute())})  # of any folder's job
+
+
+def _add(jobs: Plan, p: Parameters) -> str:
+    begins = store.needed(p)
+    needs = _add(jobs, begins) if begins else None
+    name = f"{p.chapter}-{_short(p.model_dump_json())}"
+    jobs.setdefault(name, Job(p, needs))
+    return name
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def forecast(jobs: Plan) -> str:
+    """How long each run would take, and all together."""
+    lines, seconds, missing, unknown = [], 0.0, 0, 0
+    on_record, load = history.all_runs()[0], cache(download.load)
+    for p, _ in jobs.values():
+        found, digits = None, load(p.dataset, p.device, p.cap.train, p.cap.test)
+        with contextlib.suppress(RunError):  # what it starts from isn't on record yet
+            found = store.find(store.resolve(p.chapter, p.model_dump(exclude={"chapter"}))[0], digits)
+        expected = None if found else history.estimate(p, len(digits.train_labels), on_record)
+        seconds += expected[0] if expected else 0
+        missing += not found
+        unknown += not found and not expected
+        price = "on record" if found else f"about {duration(expected[0])}" if expected else "?"
+        lines.append(f"{price:<14}{history.command(p)}")
+    total = f", to take about {duration(seconds)} one after the other" if seconds else ""
+    new = f"; {unknown} of a kind that has no run on record yet" if unknown else ""
+    return "\n".join([*lines, f"{len(jobs)} runs, {missing} to be made{total}{new}"])
+
+
+def perform(
+    file: Path, jobs: Plan, at_once: int, cores: int | None, executor: str, profile: Path | None
+) -> dict[str, str]:
+    """Make the runs that aren't on record, through Snakemake.
+
+    Args: at_once, runs at a time; cores for each, by default an equal share of this machine's, or 1 elsewhere;
+        executor and profile, Snakemake's.
+    Returns: why they failed, by the names of those that did. Raises: SweepError if there is no such executor.
+    """
+    plugin = f"snakemake_executor_plugin_{executor.replace('-', '_')}"
+    if executor != "local" and importlib.util.find_spec(plugin) is None:
+        raise SweepError(f"no executor {executor!r} is installed: pip install {plugin.replace('_', '-')}")
+    folder = store.home().absolute().parent / "sweeps" / f"{file.stem}-{_short(str(file.resolve()))}"
+    stamps = {name: folder / "done" / f"{name}.json" for name in jobs}
+    for name, stamp in stamps.items():
+        if not _is_done(stamp):
+            for stale in (stamp, folder / "log" / f"{name}.txt"):
+                stale.unlink(missing_ok=True)
+    cores = cores or (max(1, (os.cpu_count() or 1) // at_once) if executor == "local" else 1)
+    planned = {name: {"arguments": history.command(job.parameters).removeprefix("ccbook "),
+                      "needs": [job.needs] if job.needs else []} for name, job in jobs.items()}  # fmt: skip
+    content = json.dumps({"cores": cores, "jobs": planned}, indent=2)
+    written = folder / f"plan-{_short(content)}.json"  # one each: a sweep may be edited while it runs
+    folder.mkdir(parents=True, exist_ok=True)
+    written.write_text(content)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "sweep.smk"), "--directory", str(folder)]
+    command += ["--config", f"plan={written}", "--keep-going", "--nolock", "--rerun-incomplete"]
+    # where a cluster shares no file system but a volume, a profile's storage provider puts a job's files here
+    command += ["--rerun-triggers", "input", "--default-storage-prefix", str(folder)]
+    command += ["--cores", str(at_once * cores)] if executor == "local" else ["--executor", executor]
+    command += ["--jobs", str(at_once)] if executor != "local" else []
+    command += ["--profile", str(profile.absolute())] if profile else []
+    _snakemake(command, folder, list(stamps.values()))
+    return {name: _reason(folder, stamps, jobs[name].needs, name) for name in jobs if not stamps[name].is_file()}
+
+
+def _snakemake(command: list[str], folder: Path, stamps: list[Path]) -> None:
+    ours = {"CCBOOK_RUNS": str(store.home().absolute()), "CCBOOK_DATA": str(download.home().absolute())}
+    with (
+        (folder / "snakemake.txt").open("w") as log,
+        # a session of its own: Ctrl-C reaches this process, which passes it on once and waits
+        subprocess.Popen(command, env=os.environ | ours, stdout=log, stderr=log, start_new_session=True) as process,
+        tqdm(total=len(stamps), unit="run", desc="sweep") as bar,
+    ):
+        try:
+            running = True
+            while running:
+                running = process.poll() is None
+                bar.update(sum(stamp.is_file() for stamp in stamps) - bar.n)
+                time.sleep(0.3 * running)
+        except BaseException:
+            for signum in (signal.SIGINT, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signum)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE)
+            raise
+
+
+def _is_done(stamp: Path) -> bool:
+    """Whether the run of a job is still on record, and the one that the code as it stands would make."""
+    try:
+        return runs.read(store.home() / json.loads(stamp.read_text())["run"], "*.csv").current
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _reason(folder: Path, stamps: dict[str, Path], needs: str | None, name: str) -> str:
+    """Why a job has no run: the error that it ended with, or why it wasn't begun."""
+    if needs and not stamps[needs].is_file():
+        return "not begun, because the run that it starts from failed"
+    log = folder / "log" / f"{name}.txt"
+    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+    if not lines:
+        return f"not begun; {folder / 'snakemake.txt'} says why"
+    begin = max((k for k, line in enumerate(lines) if line.startswith("Error: ")), default=len(lines) - 1)
+    return " ".join(lines[begin:]).removeprefix("Error: ")

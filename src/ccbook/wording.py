@@ -1,0 +1,34 @@
+"""Numbers and names as pages, tables and messages say them."""
+
+import difflib
+import math
+from collections.abc import Iterable
+
+
+def did_you_mean(given: str, known: Iterable[str], otherwise: str) -> str:
+    """A hint for a mistyped name: the nearest known one, or else another sentence."""
+    lowered = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(given.lower(), lowered, n=1, cutoff=0.5)
+    return f"did you mean {lowered[close[0]]!r}?" if close else otherwise
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things: 1 run, 2 runs."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def duration(seconds: float) -> str:
+    """About how long: 5 s, 3 min, 1.5 h."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def mean_sd(mean: float, sd: float = math.nan, form: str = ",.6g", sd_form: str | None = None) -> str:
+    """A mean ± its standard deviation, if that is known and not zero; – without a number.
+
+    Args: form, as of format(); sd_form, of the deviation, by default the same.
+    """
+    if math.isnan(mean):
+        return "–"
+    return f"{mean:{form}}" + (f" ± {sd:{sd_form or form}}" if sd > 0 else "")

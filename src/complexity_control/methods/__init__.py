@@ -1,0 +1,7 @@
+"""The methods, one a file: each file has one function, which gives the Method."""
+
+from complexity_control.methods.direct import direct
+from complexity_control.methods.linear import linear
+from complexity_control.methods.low_rank import low_rank
+
+__all__ = ["direct", "linear", "low_rank"]

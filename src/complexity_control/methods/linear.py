@@ -1,0 +1,32 @@
+"""Method (e): the linear hypernetwork."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from complexity_control.method import FEEDS, Method, stems
+from complexity_control.methods.direct import direct
+from complexity_control.posterior import Params, Posterior, from_flat
+
+
+def linear(feed: str = "scaled") -> Method:
+    """Eq. (6): every mean and log standard deviation is lambda b2 + b3. b2 starts at zero, b3 as in direct."""
+
+    def init(generators: Sequence[Generator], sizes: Sequence[int], init_log_std: float) -> Params:
+        constants = direct().init(generators, sizes, init_log_std)
+        slopes = {f"{name}.b2": torch.zeros_like(t) for name, t in constants.items()}
+        return slopes | {f"{name}.b3": t for name, t in constants.items()}
+
+    def line(slope: Tensor, constant: Tensor, lam: Tensor) -> Tensor:
+        z = FEEDS[feed](lam)
+        z = z.view(*z.shape, *[1] * (slope.dim() - 1))
+        return torch.addcmul(constant.unsqueeze(1), z, slope.unsqueeze(1)).flatten(0, 1)
+
+    def posterior(params: Params, lam: Tensor) -> Posterior:
+        return from_flat({n: line(params[f"{n}.b2"], params[f"{n}.b3"], lam) for n in stems(params, ".b3")})
+
+    def mean_pass(params: Params, lam: Tensor, x: Tensor) -> Tensor:
+        return line(x @ params["mean.W1.b2"], x @ params["mean.W1.b3"], lam)
+
+    return Method(init, posterior, mean_pass)

@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from ccbook import chapters, perform
+from ccbook.records.run import RunError
+from complexity_control.posterior import to_flat
+from complexity_control.training import DivergedError
+from tests.helpers import on_record
+
+
+@pytest.mark.parametrize(
+    ("chapter", "fine"), [("c_low_rank", "d_low_rank_fine_tuned"), ("e_linear", "f_linear_fine_tuned")]
+)
+class TestFineTuning:
+    @pytest.fixture
+    def small(self, folder):
+        return {"dataset": str(folder), "lambdas": [0.1, 10], "seeds": [0, 1], "hidden": [6], "epochs": 2}
+
+    @pytest.fixture
+    def generated(self, chapter, small):
+        return perform.perform(chapter, chapters.defaults(chapter) | small)
+
+    def test_it_starts_at_exactly_what_the_hypernetwork_generates(self, chapter, fine, small, generated):
+        """With a step of no length the fine-tuned posterior is the start; the start is the hypernetwork's at lambda."""
+        still = chapters.defaults(fine) | small | {"start": generated.id, "learning_rate": 1e-30}
+        tuned = perform.perform(fine, still)
+        method = perform.method_of(generated.parameters)
+        grid = torch.tensor([[0.1, 10.0]] * 2)
+        expected = to_flat(method.posterior(generated.hypernetwork, grid))
+        by_lambda_then_seed = [0, 2, 1, 3]
+        for name, t in to_flat(tuned.posterior).items():
+            assert torch.equal(t, to_flat(generated.posterior)[name])
+            torch.testing.assert_close(t, expected[name][by_lambda_then_seed])
+
+    def test_its_updates_are_the_hypernetworks_and_its_own(self, chapter, fine, small, generated):
+        tuned = perform.perform(fine, chapters.defaults(fine) | small | {"start": generated.id})
+        assert set(tuned.metrics["updates_shared"]) == set(generated.metrics["updates_shared"])
+        direct_numbers = sum(t[0].numel() for t in to_flat(tuned.posterior).values())
+        assert set(tuned.metrics["updates"]) == {direct_numbers * 2 * 2}  # two minibatches of 200 digits, two epochs
+
+    def test_by_default_it_starts_from_the_run_with_its_settings(self, chapter, fine, small):
+        same = small | {"profile": "quick", "seeds": [0], "epochs": 3}
+        generated = perform.perform(chapter, chapters.defaults(chapter) | same)
+        tuned = perform.perform(fine, chapters.defaults(fine) | same)
+        assert tuned.receipt["parameters"]["start"] == generated.id
+
+    def test_without_a_run_to_start_from_it_says_what_to_execute(self, chapter, fine, small):
+        with pytest.raises(RunError, match=f"Execute chapter {chapter} with the same dataset, lambdas"):
+            perform.perform(fine, chapters.defaults(fine) | small)
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("lambdas", [0.1]), ("hidden", [7]), ("prior_std", 1.0), ("seeds", [0])]
+    )  # fmt: skip
+    def test_a_run_of_other_settings_is_refused(self, chapter, fine, small, generated, name, value):
+        other = chapters.defaults(fine) | small | {"start": generated.id, name: value}
+        with pytest.raises(RunError, match=f"that run was made with {name} ="):
+            perform.perform(fine, other)
+
+    def test_a_run_of_another_method_or_of_nobody_is_refused(self, chapter, fine, small):
+        run = perform.perform("a_direct", chapters.defaults("a_direct") | small)
+        with pytest.raises(RunError, match=f"starts from a run of {chapter}"):
+            perform.perform(fine, chapters.defaults(fine) | small | {"start": run.id})
+        for name in ("nobody", f"../{run.folder.parent.name}/{run.id}"):
+            with pytest.raises(RunError, match="no such run is on record"):
+                perform.perform(fine, chapters.defaults(fine) | small | {"start": name})
+
+
+def test_a_lambda_too_far_for_a_hypernetwork_leaves_no_run(folder, record):
+    far = {"dataset": str(folder), "lambdas": [1, 1e9], "seeds": [0], "hidden": [6], "epochs": 1}
+    with pytest.raises(DivergedError, match="at lambda 1e\\+09, seed 0 is no distribution"):
+        perform.perform("e_linear", chapters.defaults("e_linear") | far)
+    assert on_record() == []

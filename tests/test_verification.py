@@ -1,0 +1,96 @@
+"""A recorded run trained again: the same bytes, within the seeds' interval, or different."""
+
+import pytest
+
+from ccbook import perform
+from ccbook.records import history, verification
+from tests.helpers import ccbook, ended, like, on_record, resealed
+
+
+@pytest.fixture
+def seeds(small):
+    """A run of three seeds, on record."""
+    return perform.perform("a_direct", small | {"profile": "paper", "seeds": [0, 1, 2], "epochs": 1})
+
+
+def shifted(run, by: float):
+    """The run as another machine recorded it: its accuracies off by this share of their interval over the seeds."""
+    metrics = run.metrics
+    for lam, rows in metrics.groupby("lam"):
+        half = verification.interval(rows["evidence"])
+        metrics.loc[metrics["lam"] == lam, "evidence"] += by * half
+    text = metrics.to_csv(index=False, lineterminator="\n")
+    return resealed(run, {"metrics.csv": text}, processor="A machine far away")
+
+
+def test_a_run_trained_again_here_has_the_same_bytes(run):
+    before = (run.folder / "receipt.json").read_bytes()
+    assert f"{run.id}: the same bytes" in ended(ccbook("verify", run.id[:14]))
+    assert (run.folder / "receipt.json").read_bytes() == before
+    assert on_record() == [run]
+
+
+@pytest.mark.parametrize(("by", "verdict", "status"), [(0.5, "within the seeds' interval", 0), (3, "different", 1)])
+def test_a_run_from_elsewhere_is_held_against_its_seeds(seeds, by, verdict, status):
+    recorded = shifted(seeds, by)
+    said = ended(ccbook("verify", recorded.id), status)
+    assert f"{recorded.id}: {verdict}" in said
+    assert "the evidence at lambda" in said
+    assert f"{by:.2g} times the half width of the interval over 3 seeds" in said
+    assert "recorded on A machine far away" in said
+    assert f"torch {recorded.receipt['versions']['torch']}" in said
+    assert f"now on {seeds.receipt['processor']}" in said
+    assert on_record() == [recorded]
+
+
+def test_of_one_seed_only_the_same_bytes_agree(run):
+    metrics = run.metrics.assign(kl=run.metrics["kl"] * 1.000001)
+    recorded = resealed(run, {"metrics.csv": metrics.to_csv(index=False)})
+    assert "different; one seed has no interval" in ended(ccbook("verify", recorded.id), 1)
+
+
+def test_a_fine_tuning_is_verified_from_the_start_on_record(small):
+    for method in ("c", "d"):
+        ended(ccbook("run", method, *history.assignments({n: v for n, v in small.items() if n != "force"})))
+    assert "the same bytes" in ended(ccbook("verify", "d_"))
+
+
+def test_what_cant_be_trained_again_is_refused(run):
+    assert "no run 'nobody' is on record" in ended(ccbook("verify", "nobody"), 2)
+    parameters = run.receipt["parameters"] | {"dataset": "/nowhere"}
+    recorded = resealed(run, parameters=parameters)
+    assert "/nowhere" in ended(ccbook("verify", recorded.id), 2)
+
+
+def test_force_trains_again_says_whether_the_bytes_are_the_same_and_leaves_the_record(run, small, capfd):
+    before = (run.folder / "receipt.json").read_bytes()
+    capfd.readouterr()
+    assert perform.perform("a_direct", small | {"force": True}) == run
+    said = capfd.readouterr().err
+    assert "epoch" in said
+    assert f"{run.id}: the same bytes" in said
+    assert (run.folder / "receipt.json").read_bytes() == before
+    assert [path.name for path in run.folder.parent.glob("[!.]*")] == [run.id]
+
+
+def test_force_makes_a_run_that_is_not_on_record(small):
+    made = perform.perform("a_direct", small | {"force": True})
+    assert on_record() == [made]
+
+
+def test_diff_shows_where_the_code_of_two_runs_differs(run):
+    training = run.sources["training.py"]
+    assert "return -evidence(" in training
+    text = training.replace("return -evidence(", "return evidence(")
+    other = like(run, "a_direct-earlier", {"science/training.py": text})
+    said = ended(ccbook("diff", other.id, run.id))
+    assert "--- a_direct-earlier/training.py" in said
+    assert f"+++ {run.id}/training.py" in said
+    changed = [line for line in said.splitlines() if line.startswith(("-    ", "+    "))]
+    assert [line.split("(")[0] for line in changed] == ["-    return evidence", "+    return -evidence"]
+    assert "code: the same" in ended(ccbook("diff", run.id, run.id))
+    without = like(run, "a_direct-without")
+    receipt = {name: sha256 for name, sha256 in without.receipt["artefacts"].items() if not name.endswith(".py")}
+    without.receipt["artefacts"] = receipt
+    resealed(without)
+    assert "only one of the runs kept its sources" in ended(ccbook("diff", run.id, without.id))
