@@ -5,10 +5,10 @@ SNAKEMAKE := $(BIN)/snakemake --cores all --nolock --rerun-incomplete --quiet ru
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup paper quick book screenshots test check lint bench lock clean
+.PHONY: help setup paper quick book screenshots test test-all check lint bench lock clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: .venv/ready  ## the environment in .venv, with the versions of requirements.lock (a few minutes, once)
 
@@ -34,10 +34,13 @@ book: setup  ## the site again from the runs on record
 
 screenshots: setup  ## every page as a picture, wide and narrow, light and dark, in book/screenshots; needs Chromium
 	@for site in book/html book/quick/html; do if [ -d $$site ]; then \
-	  $(BIN)/python -m complexity_control.browser screenshots $$site $${site%html}screenshots || exit 1; fi; done
+	  $(BIN)/python -m ccbook.book.pdf screenshots $$site $${site%html}screenshots || exit 1; fi; done
 
-test: setup  ## the tests, about a quarter of an hour
-	@$(BIN)/pytest -q
+test: quick  ## the tests, about five minutes
+	@$(BIN)/pytest -q -m "not deep"
+
+test-all: quick  ## the deep tests: thousands of bad inputs, kills, full disks, clusters; about a quarter of an hour
+	@CCBOOK_DEEP=1 $(BIN)/pytest -q -m deep
 
 check: setup  ## every verdict recomputed from the recorded runs
 	@$(BIN)/ccbook check
