@@ -85,7 +85,7 @@ rule site:
         python -m ccbook.book.pdf pdf {BOOK}/build/_build/singlehtml/index.html {BOOK}/source/book.pdf
         if [ -f {BOOK}/source/book.pdf ]; then echo 'The whole book is also {{download}}`one PDF <book.pdf>`.' > {BOOK}/source/pdf.md; fi
         jupyter-book build {BOOK}/source --path-output {BOOK}/build --warningiserror --nitpick --keep-going --quiet
-        find {BOOK}/build/_build/html -name '*.map' -delete
+        find {BOOK}/build/_build/html '(' -name '*.map' -o -name '*webpack-macros.html' ')' -delete
         find {BOOK}/build/_build/html/_static/mathjax -type f ! -name tex-chtml.js ! -path '*/woff-v2/*' ! -path '*/tex/extensions/*' -delete
         rm -rf {BOOK}/html
         mv {BOOK}/build/_build/html {BOOK}/html

@@ -127,7 +127,7 @@ def test_a_stack_too_large_for_the_memory_is_trained_in_halves(small, digits, mo
         monkeypatch.setattr(kernels, "gradient", limited)
         bar.show(0, 0.0)
         split = perform.train_here(p, digits, [(models, None)], bar)
-        assert bar.epochs == 6 * p.epochs
+        assert bar.n == 6 * p.epochs
     assert list(dict.fromkeys(sizes)) == [6, 3, 1, 2]
     together, apart = (pd.concat([part.tables["metrics"] for part in parts]) for parts in (whole, split))
     pd.testing.assert_frame_equal(together, apart.reset_index(drop=True), rtol=1e-4)

@@ -1,7 +1,4 @@
-"""The methods, in one table, and the parameters of their chapters.
-
-It imports no torch: the shell's completion can't wait for that.
-"""
+"""The methods, in one table, and their chapters' parameters, without torch: the shell's completion can't wait."""
 
 import ast
 import importlib
@@ -54,10 +51,7 @@ def names() -> list[str]:
 
 
 def named(given: str) -> str:
-    """The chapter of this name or letter.
-
-    Raises: ValueError, with the nearest name.
-    """
+    """The chapter of this name or letter. Raises: ValueError, with the nearest name."""
     chapter = METHODS[given].name if given in METHODS else given
     if chapter in names():
         return chapter
@@ -82,15 +76,10 @@ def parameters(chapter: str) -> tuple[Parameter, ...]:
     source = "".join(cell["source"])
     lines = source.splitlines()
     return tuple(
-        Parameter(
-            ast.unparse(node.target),
-            ast.unparse(node.annotation),
-            ast.literal_eval(node.value),
-            lines[node.end_lineno - 1][node.end_col_offset :].strip(" #"),
-        )
-        for node in ast.parse(source).body
-        if isinstance(node, ast.AnnAssign) and node.value and node.end_lineno
-    )
+        Parameter(ast.unparse(node.target), ast.unparse(node.annotation), ast.literal_eval(node.value),
+                  lines[node.end_lineno - 1][node.end_col_offset :].strip(" #"))
+        for node in ast.parse(source).body if isinstance(node, ast.AnnAssign) and node.value and node.end_lineno
+    )  # fmt: skip
 
 
 def defaults(chapter: str) -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""The command ccbook.
-
-A command imports what it needs when it is called: the shell's completion and --help can't wait for torch.
-"""
+"""The command ccbook; each of its commands imports what it needs when called: completion can't wait for torch."""
 
 import contextlib
 import json
@@ -27,10 +24,7 @@ def _failure(message: str, status: int) -> click.ClickException:
 
 @contextlib.contextmanager
 def _reported(then: str = "") -> Iterator[None]:
-    """What goes wrong is reported in one message with an exit status; only a fault of ours gives a traceback.
-
-    Args: then, what follows where something that was begun has failed.
-    """
+    """What goes wrong is reported in one message, with what follows `then`; only a fault of ours gives a traceback."""
     usual = signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a cluster stops a job
     try:
         yield
@@ -69,16 +63,14 @@ class RunCommand(click.Command):
         with formatter.section("Methods"):
             formatter.write_text(", ".join(f"{c.letter} or {c.name}" for c in chapters.METHODS.values()))
         with formatter.section("Parameters"):
-            formatter.write_dl([_entry(by_letter) for by_letter in _all_parameters().values()])
-
-
-def _entry(by_letter: dict[str, Parameter]) -> tuple[str, str]:
-    """A parameter with type, default and comment, and what is different in some of the methods."""
-    first = next(iter(by_letter.values()))
-    notes = [f"{letter}: {json.dumps(p.default)}" for letter, p in by_letter.items() if p.default != first.default]
-    notes += [f"only {', '.join(by_letter)}"] * (len(by_letter) < len(chapters.METHODS))
-    comment = f"{first.comment} ({'; '.join(notes)})" if notes else first.comment
-    return f"{first.name}: {first.type} = {json.dumps(first.default)}", comment
+            entries = []
+            for by_letter in _all_parameters().values():
+                (_, first), *others = by_letter.items()
+                notes = [f"{letter}: {json.dumps(p.default)}" for letter, p in others if p.default != first.default]
+                notes += [f"only {', '.join(by_letter)}"] * (len(by_letter) < len(chapters.METHODS))
+                comment = f"{first.comment} ({'; '.join(notes)})" if notes else first.comment
+                entries.append((f"{first.name}: {first.type} = {json.dumps(first.default)}", comment))
+            formatter.write_dl(entries)
 
 
 def _complete_method(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -88,7 +80,7 @@ def _complete_method(context: click.Context, parameter: click.Parameter, incompl
 def _complete_name(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     # click has parsed nothing yet when --set stands before the cursor
     words = os.environ.get("COMP_WORDS", "").split()
-    typed = [word for word in words if word in chapters.METHODS or word in chapters.names()]
+    typed = [word for word in words if word in (*chapters.METHODS, *chapters.names())]
     known = [p.name for p in chapters.parameters(chapters.named(typed[0]))] if typed else list(_all_parameters())
     return [f"{name}=" for name in known if name.startswith(incomplete)]
 
@@ -109,18 +101,15 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for word in words:
         name, equals, text = word.partition("=")
-        if not equals or not name:
-            raise _failure(f"{word!r} is no name=value; `ccbook run --help` lists the parameters", REFUSED)
-        if name in pairs:
-            raise _failure(f"parameter {name} is given twice", REFUSED)
+        if not equals or not name or name in pairs:
+            fault = f"{word!r} is no name=value; `ccbook run --help` lists the parameters"
+            raise _failure(f"parameter {name} is given twice" if name in pairs else fault, REFUSED)
         pairs[name] = text
     return pairs
 
 
 RUN = click.argument("name", metavar="RUN", shell_complete=_complete_run)
-DRY_RUN = click.option(
-    "--dry-run", is_flag=True, help="Say what would be run, what is on record, and how long it takes."
-)
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would run, what is on record, and how long it takes.")
 TO_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -173,8 +162,8 @@ def run(method: str, first: tuple, more: tuple, origin: str | None, dry_run: boo
 def verify(name: str) -> None:
     """Train a recorded run again and say whether the numbers are the same; the record stays as it is.
 
-    The answer is: the same bytes, or within the seeds' interval (how far from the recorded means), both with exit
-    status 0; or different, with status 1. It names both machines where they matter.
+    The answer is: the same bytes, or within the seeds' interval, both with exit status 0; or different, with status 1.
+    It names both machines where they matter.
     """
     with _reported("The record stays as it was."):
         from ccbook import perform
@@ -206,10 +195,9 @@ def list_runs(filters: tuple, method: str | None, dataset: str | None, form: str
         elif form == "csv":
             click.echo(history.flat_table(found).to_csv(index=False, lineterminator="\n"), nl=False)
         elif found:
-            table = history.listing(found)
-            best = [f"{a:.4f} at λ = {lam:g}" for a, lam in zip(table["accuracy"], table["lam"], strict=True)]
-            book = table["book"].map({True: "paper", False: ""})
-            table = table.assign(accuracy=best, book=book, minutes=table["minutes"].round(1))
+            table = history.listing(found).round({"minutes": 1})
+            table["accuracy"] = table["accuracy"].map("{:.4f} at λ = ".format) + table["lam"].map("{:g}".format)
+            table["book"] = table["book"].map({True: "paper", False: ""})
             click.echo(table.drop(columns=["lam", "method"]).to_string(index=False, justify="left"))
         else:
             click.echo("no such run is on record; `ccbook run` makes one")
@@ -221,10 +209,7 @@ def list_runs(filters: tuple, method: str | None, dataset: str | None, form: str
 @RUN
 @click.option("--json", "form", flag_value="json", help="With all parameters, the receipt and the metrics.")
 def show(name: str, form: str | None) -> None:
-    """Show a run: parameters, metrics, receipt, and the command that repeats it.
-
-    RUN is a run's name, or its beginning as far as no other begins like it.
-    """
+    """Show a run: parameters, metrics, receipt, and the command that repeats it. RUN may be the beginning of a name."""
     with _reported():
         from ccbook.book import formats
         from ccbook.records import history

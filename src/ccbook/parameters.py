@@ -109,7 +109,7 @@ class Parameters(pydantic.BaseModel):
     @property
     def models(self) -> int:
         """How many models are trained: one for each lambda and seed, or one for each seed."""
-        return len(self.lambdas) * len(self.seeds)
+        return len(self.seeds) * (1 if isinstance(self, Hypernetwork) else len(self.lambdas))
 
     @property
     def settings(self) -> Settings:
@@ -150,10 +150,6 @@ class Hypernetwork(Parameters):
     feed: Literal["scaled", "log", "raw"]
     samples: Int = Field(ge=1, le=1_000)
 
-    @property
-    def models(self) -> int:
-        return len(self.seeds)
-
 
 class FineTuning(Parameters):
     """Parameters of (d) and (f)."""
@@ -172,17 +168,13 @@ RECORDED = {"recorded": True}
 def resolved(values: Mapping[str, Any]) -> Parameters:
     """Parameters as a receipt holds them; a run made elsewhere may name a dataset or a device that isn't here.
 
-    A parameter that the chapter has got since then has its default.
-    Raises: ParameterError.
+    A parameter that the chapter has got since then has its default. Raises: ParameterError.
     """
     chapter = values["chapter"]
     if chapter not in chapters.names():
         raise ParameterError(f"there is no chapter {chapter!r}")
     complete = chapters.defaults(chapter) | dict(values) | {"force": False}
-    try:
-        return _kind(chapter).model_validate(complete, context=RECORDED)
-    except ValidationError as error:
-        raise ParameterError("; ".join(format_errors(error))) from None
+    return _validated(chapter, complete, [], RECORDED)
 
 
 def names(chapter: str) -> list[str]:
@@ -193,26 +185,25 @@ def names(chapter: str) -> list[str]:
 def check(chapter: str, given: Mapping[str, Any]) -> Parameters:
     """Validate and cast what a chapter was given.
 
-    Args: given, each parameter by name. A notebook passes its `globals()` right after its parameters cell:
-        names that begin with `_`, modules, functions and IPython's own are not parameters.
+    Args: given, each parameter by name, or a notebook's `globals()` right after its parameters cell: names that begin
+        with `_`, modules, functions and IPython's own are not parameters.
     Raises: ParameterError, naming every parameter at fault.
     """
-    values = {k: v for k, v in given.items() if not k.startswith("_") and _plain(k, v)}
+    plain = bool | int | float | str | list | tuple | dict | None
+    values = {n: v for n, v in given.items() if n[:1] != "_" and n not in ("In", "Out") and isinstance(v, plain)}
     allowed = names(chapter)
     faults = [unknown(name, allowed) for name in values if name not in allowed]
+    return _validated(chapter, {n: v for n, v in values.items() if n in allowed} | {"chapter": chapter}, faults)
+
+
+def _validated(chapter: str, values: dict[str, Any], faults: list[str], context: Any = None) -> Parameters:
     try:
-        p = _kind(chapter)(chapter=chapter, **{k: v for k, v in values.items() if k in allowed})
+        p = _kind(chapter).model_validate(values, context=context)
     except ValidationError as error:
-        faults += format_errors(error)
+        faults = [*faults, *format_errors(error)]
     if faults:
         raise ParameterError("; ".join(faults))
     return p
-
-
-def _plain(name: str, value: object) -> bool:
-    """Whether a global of a notebook is a parameter: plain data, and none of IPython's In and Out."""
-    plain = value is None or isinstance(value, bool | int | float | str | list | tuple | dict)
-    return plain and name not in ("In", "Out")
 
 
 def unknown(name: str, allowed: Iterable[str]) -> str:
@@ -223,15 +214,12 @@ def unknown(name: str, allowed: Iterable[str]) -> str:
 def format_errors(error: ValidationError) -> list[str]:
     """What pydantic says of each value, with its name and what was given."""
     faults = error.errors()
-    # a list with a wrong item is also said to be too short
-    inner = [e for e in faults
-             if not any(other["loc"][: len(e["loc"])] == e["loc"] != other["loc"] for other in faults)]  # fmt: skip
-    return [_fault(e) for e in inner]
-
-
-def _fault(error: Any) -> str:
-    place = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "missing":
-        return f"parameter {place!r} is missing"
-    # what was given may be of any length, or hold itself
-    return f"parameter {place} = {reprlib.repr(error['input'])}: {error['msg'].removeprefix('Value error, ')}"
+    said = []
+    for e in faults:
+        place, reason = ".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")
+        if any(other["loc"][: len(e["loc"])] == e["loc"] != other["loc"] for other in faults):
+            continue  # a list with a wrong item is also said to be too short
+        given = reprlib.repr(e["input"])  # which may be of any length, or hold itself
+        said.append(f"parameter {place!r} is missing" if e["type"] == "missing"
+                    else f"parameter {place} = {given}: {reason}")  # fmt: skip
+    return said

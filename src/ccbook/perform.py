@@ -35,10 +35,9 @@ class Part(NamedTuple):
 
 
 def perform(chapter: str, values: Mapping[str, Any]) -> Run:
-    """The run of a chapter with the given parameters: found on record, or made now.
+    """The run of a chapter with the given parameters, as for `check`: found on record, or made now.
 
     A run on record that is to be repeated (force) is trained again, compared with the record, and left as it is.
-    Args: values, each parameter by name; a notebook passes its `globals()`.
     Raises: ParameterError, DataError, RunError, DivergedError; none of them leaves a run.
     """
     p, digits, begin = store.resolve(chapter, values)
@@ -53,10 +52,7 @@ def perform(chapter: str, values: Mapping[str, Any]) -> Run:
 
 
 def verify(run: Run) -> verification.Verification:
-    """Train a recorded run again, by the code as it stands, and compare; the record stays as it is.
-
-    Raises: as perform.
-    """
+    """Train a recorded run again, by the code as it stands, and compare; the record stays. Raises: as perform."""
     p, digits, begin = store.resolve(run.parameters.chapter, run.parameters.model_dump(exclude={"chapter"}))
     with _trained(p, digits, begin) as again:
         return verification.compare(run, again)
@@ -83,9 +79,8 @@ def method_of(p: Parameters) -> Method:
     return make(**{name: getattr(p, name) for name in inspect.signature(make).parameters})
 
 
-def train_and_measure(
-    p: Parameters, digits: Digits, gradient: Gradient, job: Job, on_epoch: Callable[[float], object]
-) -> Part:
+def train_and_measure(p: Parameters, digits: Digits, gradient: Gradient, job: Job,
+                      on_epoch: Callable[[float], object]) -> Part:  # fmt: skip
     """Train a stack of models, from given tensors or else from random starts, and measure it at every lambda."""
     (models, begin), method, count = job, method_of(p), len(digits.train_labels)
     trained = training.fit(method, models, digits, p.settings, begin, on_epoch, gradient)
@@ -110,24 +105,19 @@ def _train(p: Parameters, digits: Digits, begin: Run | None, cores: int, chosen:
     jobs = [(stack, begin and _beginning(begin, stack, p.device)) for stack in stacks]
     with progress.bar(store.home(), p.chapter, len(models) * p.epochs) as bar:
         if cores > 1:
-            each = workers.run(partial(_prepare, p, chosen), jobs, cores, lambda loss: bar.show(bar.epochs + 1, loss))
+            each = workers.run(partial(_prepare, p, chosen), jobs, cores, lambda loss: bar.show(bar.n + 1, loss))
         else:
             each = train_here(p, digits, jobs, bar)
     part = _joined(each)
-    _check(part.tables["metrics"])
-    if begin:  # what the hypernetwork took is paid once, whatever number of lambdas is fine-tuned
-        part.tables["metrics"]["updates_shared"] = begin.metrics["updates_shared"].max()
-    return part
-
-
-def _check(metrics: pd.DataFrame) -> None:
+    metrics = part.tables["metrics"]
     lost = metrics[metrics.isna().any(axis="columns")]
     if len(lost):
-        lam, seed = lost.iloc[0][["lam", "seed"]]
-        raise DivergedError(
-            f"the posterior at lambda {lam:g}, seed {seed} is no distribution: its evidence is not a "
-            "number. A hypernetwork is trained for lambdas from 0.1 to 100 and may fail far from them"
-        )
+        where = "lambda {:g}, seed {}".format(*lost.iloc[0][["lam", "seed"]])
+        raise DivergedError(f"the posterior at {where} is no distribution: its evidence is not a number. A hypernetwork"
+                            " is trained for lambdas from 0.1 to 100 and may fail far from them")  # fmt: skip
+    if begin:  # what the hypernetwork took is paid once, whatever number of lambdas is fine-tuned
+        metrics["updates_shared"] = begin.metrics["updates_shared"].max()
+    return part
 
 
 def _beginning(begin: Run, stack: list[Model], device: str) -> Params:
@@ -169,10 +159,9 @@ def train_here(p: Parameters, digits: Digits, jobs: list[Job], bar: progress.Bar
 
 def _in_memory(p: Parameters, digits: Digits, gradient: Gradient, job: Job, bar: progress.Bar) -> list[Part]:
     """A stack trained at once or, where the GPU's memory is too small for that, in halves."""
-    (models, begin), before = job, bar.epochs
+    (models, begin), before = job, bar.n
     try:
-        show = lambda loss: bar.show(bar.epochs + len(models), loss)  # noqa: E731
-        return [train_and_measure(p, digits, gradient, job, show)]
+        return [train_and_measure(p, digits, gradient, job, lambda loss: bar.show(bar.n + len(models), loss))]
     except torch.OutOfMemoryError:
         if len(models) == 1:
             raise

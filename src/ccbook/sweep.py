@@ -22,10 +22,9 @@ from tqdm import tqdm
 
 from ccbook import ROOT, chapters, parameters
 from ccbook.machine import download
-from ccbook.parameters import ParameterError, Parameters
+from ccbook.parameters import Parameters
 from ccbook.records import history, store
 from ccbook.records import run as runs
-from ccbook.records.run import RunError
 from ccbook.wording import duration
 
 MOST = 10_000  # runs of one file; more is a slip of the finger
@@ -51,22 +50,13 @@ class Entry(BaseModel):
 
     @property
     def size(self) -> int:
-        lengths = [len(values) for values in self.combined.values()]
-        return len(self.methods) * len(self.datasets or [""]) * math.prod(lengths) * len(self.together)
+        return math.prod(map(len, [self.methods, self.datasets or [""], *self.combined.values(), self.together]))
 
-    def combinations(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Method and parameters of each run.
-
-        Raises: SweepError if a parameter stands in two places.
-        """
-        datasets = [{"dataset": name} for name in self.datasets] if self.datasets is not None else [{}]
+    def combinations(self) -> Iterator[tuple]:
+        """The method of each run, and its parameters in several parts."""
+        datasets = [{"dataset": name} for name in self.datasets or []] or [{}]
         combined = [dict(zip(self.combined, row, strict=True)) for row in itertools.product(*self.combined.values())]
-        for method, *parts in itertools.product(self.methods, [self.fixed], datasets, combined, self.together):
-            values = {name: value for part in parts for name, value in part.items()}
-            twice = [name for name in values if sum(name in part for part in parts) > 1]
-            if twice:
-                raise SweepError(f"parameter {', '.join(twice)} stands in two of datasets, set, product and list")
-            yield method, values
+        return itertools.product(self.methods, [self.fixed], datasets, combined, self.together)
 
 
 class Job(NamedTuple):
@@ -90,35 +80,26 @@ class _Loader(yaml.SafeLoader):
 
 
 def read(file: Path) -> Plan:
-    """The runs of a file.
-
-    Raises: SweepError, naming the file and every fault.
-    """
+    """The runs of a file. Raises: SweepError, naming the file and every fault."""
     try:
         return plan(file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise SweepError(f"{file} is no text in UTF-8 ({error.reason})") from error
-    except SweepError as error:
+    except (UnicodeDecodeError, SweepError) as error:
         raise SweepError(f"{file}: {error}") from error
 
 
 def plan(text: str) -> Plan:
     """The runs of a sweep, each once, by names that follow from their parameters.
 
-    The run that a fine-tuning starts from is added where the sweep doesn't have it.
-    Raises: SweepError, naming every fault.
+    The run that a fine-tuning starts from is added where it is missing. Raises: SweepError, naming every fault.
     """
     jobs: Plan = {}
     entries, faults = _entries(text)
     for k, entry in entries.items():
-        try:
-            for method, values in entry.combinations():
-                try:
-                    _add(jobs, _checked(method, values))
-                except (ParameterError, SweepError) as error:
-                    faults.append(f"entry {k}, {method}: {error}")
-        except SweepError as error:
-            faults.append(f"entry {k}: {error}")
+        for method, *parts in entry.combinations():
+            try:
+                _add(jobs, _checked(method, parts))
+            except ValueError as error:  # no such method, parameter or value
+                faults.append(f"entry {k}, {method}: {error}")
     if faults := list(dict.fromkeys(faults)):
         more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
         raise SweepError("\n  ".join(["no run of it was begun", *faults[:SHOWN], *more]))
@@ -145,17 +126,16 @@ def _entries(text: str) -> tuple[dict[int, Entry], list[str]]:
     return entries, faults
 
 
-def _checked(method: str, values: dict[str, Any]) -> Parameters:
-    try:
-        chapter = chapters.named(method)
-    except ValueError as error:
-        raise SweepError(str(error)) from error
+def _checked(method: str, parts: list[dict[str, Any]]) -> Parameters:
+    values = {name: value for part in parts for name, value in part.items()}
+    if twice := [name for name in values if sum(name in part for part in parts) > 1]:
+        raise SweepError(f"parameter {', '.join(twice)} stands in two of datasets, set, product and list")
     if "force" in values:
         raise SweepError("parameter force has no place in a sweep, which repeats nothing; `ccbook run` takes it")
+    chapter = chapters.named(method)
     p = parameters.check(chapter, chapters.defaults(chapter) | values)
-    if p.dataset in download.NAMED:
-        return p
-    return p.model_copy(update={"dataset": str(Path(p.dataset).expanduser().absolute())})  # of any folder's job
+    folder = str(Path(p.dataset).expanduser().absolute())  # a job may run in any folder
+    return p if p.dataset in download.NAMED else p.model_copy(update={"dataset": folder})
 
 
 def _add(jobs: Plan, p: Parameters) -> str:
@@ -176,7 +156,7 @@ def forecast(jobs: Plan) -> str:
     on_record, load = history.all_runs()[0], cache(download.load)
     for p, _ in jobs.values():
         found, digits = None, load(p.dataset, p.device, p.cap.train, p.cap.test)
-        with contextlib.suppress(RunError):  # what it starts from isn't on record yet
+        with contextlib.suppress(runs.RunError):  # what it starts from isn't on record yet
             found = store.find(store.resolve(p.chapter, p.model_dump(exclude={"chapter"}))[0], digits)
         expected = None if found else history.estimate(p, len(digits.train_labels), on_record)
         seconds += expected[0] if expected else 0
@@ -189,9 +169,8 @@ def forecast(jobs: Plan) -> str:
     return "\n".join([*lines, f"{len(jobs)} runs, {missing} to be made{total}{new}"])
 
 
-def perform(
-    file: Path, jobs: Plan, at_once: int, cores: int | None, executor: str, profile: Path | None
-) -> dict[str, str]:
+def perform(file: Path, jobs: Plan, at_once: int, cores: int | None, executor: str,
+            profile: Path | None) -> dict[str, str]:  # fmt: skip
     """Make the runs that aren't on record, through Snakemake.
 
     Args: at_once, runs at a time; cores for each, by default an equal share of this machine's, or 1 elsewhere;
@@ -204,9 +183,11 @@ def perform(
     folder = store.home().absolute().parent / "sweeps" / f"{file.stem}-{_short(str(file.resolve()))}"
     stamps = {name: folder / "done" / f"{name}.json" for name in jobs}
     for name, stamp in stamps.items():
-        if not _is_done(stamp):
-            for stale in (stamp, folder / "log" / f"{name}.txt"):
-                stale.unlink(missing_ok=True)
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if runs.read(store.home() / json.loads(stamp.read_text())["run"], "*.csv").current:
+                continue  # still on record, and what the code as it stands would make
+        for stale in (stamp, folder / "log" / f"{name}.txt"):
+            stale.unlink(missing_ok=True)
     cores = cores or (max(1, (os.cpu_count() or 1) // at_once) if executor == "local" else 1)
     planned = {name: {"arguments": history.command(job.parameters).removeprefix("ccbook "),
                       "needs": [job.needs] if job.needs else []} for name, job in jobs.items()}  # fmt: skip
@@ -218,11 +199,12 @@ def perform(
     command += ["--config", f"plan={written}", "--keep-going", "--nolock", "--rerun-incomplete"]
     # where a cluster shares no file system but a volume, a profile's storage provider puts a job's files here
     command += ["--rerun-triggers", "input", "--default-storage-prefix", str(folder)]
-    command += ["--cores", str(at_once * cores)] if executor == "local" else ["--executor", executor]
-    command += ["--jobs", str(at_once)] if executor != "local" else []
+    elsewhere = ["--executor", executor, "--jobs", str(at_once)]
+    command += ["--cores", str(at_once * cores)] if executor == "local" else elsewhere
     command += ["--profile", str(profile.absolute())] if profile else []
     _snakemake(command, folder, list(stamps.values()))
-    return {name: _reason(folder, stamps, jobs[name].needs, name) for name in jobs if not stamps[name].is_file()}
+    failed = [name for name in jobs if not stamps[name].is_file()]
+    return {name: _reason(folder, name, jobs[name].needs in failed) for name in failed}
 
 
 def _snakemake(command: list[str], folder: Path, stamps: list[Path]) -> None:
@@ -248,17 +230,9 @@ def _snakemake(command: list[str], folder: Path, stamps: list[Path]) -> None:
             raise
 
 
-def _is_done(stamp: Path) -> bool:
-    """Whether the run of a job is still on record, and the one that the code as it stands would make."""
-    try:
-        return runs.read(store.home() / json.loads(stamp.read_text())["run"], "*.csv").current
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _reason(folder: Path, stamps: dict[str, Path], needs: str | None, name: str) -> str:
+def _reason(folder: Path, name: str, startless: bool) -> str:
     """Why a job has no run: the error that it ended with, or why it wasn't begun."""
-    if needs and not stamps[needs].is_file():
+    if startless:
         return "not begun, because the run that it starts from failed"
     log = folder / "log" / f"{name}.txt"
     lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
@@ -29,16 +30,15 @@ class Artefact:
         return self.plain | {MIME: self.content}
 
 
-def figure(
-    name: str, picture: Figure, caption: str, alt: str, rows: pd.DataFrame, runs: Iterable[Run] = ()
-) -> Artefact:
-    """A figure.
+def figure(name: str, chart: Figure, caption: str, alt: str, rows: pd.DataFrame, runs: Iterable[Run] = ()) -> Artefact:
+    """A figure, closed: it is shown once, as the cell's value.
 
     Args: name, the page's, a hyphen and one of its own, and so the files' and the label's; caption, in Markdown; alt,
         what the picture shows with the numbers that matter; rows, the numbers drawn; runs, those that they come from.
     """
     buffer = io.StringIO()
-    picture.savefig(buffer, format="svg", metadata={"Date": None})
+    chart.savefig(buffer, format="svg", metadata={"Date": None})
+    plt.close(chart)
     files = {f"{name}.csv": csv(rows), f"{name}.svg": buffer.getvalue()}
     options = f":alt: {json.dumps(alt, ensure_ascii=False)}\n:figclass: artefact"
     content = _content(name, files, runs, f"{{figure}} /artefacts/{name}.svg\n{options}\n\n{caption}")
@@ -87,11 +87,11 @@ def _content(name: str, files: dict[str, str], runs: Iterable[Run], directive: s
     runs = list(runs)
     made_by = command(name.partition("-")[0], runs)
     sha256 = {file: checksum(text) for file, text in files.items()}
-    lines = [":::{dropdown} Receipt", ":class-container: receipt", ""]
+    lines = [f"::::{directive}", "", ":::{dropdown} Receipt", ":class-container: receipt", ""]
     for run in runs:
         commit = run.receipt["git"]["commit"] or "unknown"
         lines.append(f"- Run {run.id}: commit {commit[:10]}, {run.receipt['seconds']:,.0f} s")
     lines += ["", "Made again by", f"```bash\n{made_by}\n```", "Files", ""]
     lines += [f"- {{download}}`{file} </artefacts/{file}>` (sha256 {sha256[file][:12]}…)" for file in files]
-    myst = "\n".join([f"::::{directive}", "", *lines, ":::", "::::", ""])
+    myst = "\n".join([*lines, ":::", "::::", ""])
     return {"name": name, "myst": myst, "files": files, "sha256": sha256, "command": made_by}

@@ -1,7 +1,7 @@
 """The audit: settings on trial, readings of Tables 1 and 2, and the printed numbers of updates taken apart."""
 
 from collections.abc import Iterable, Mapping
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,7 @@ def try_settings(profile: str, device: str, seeds: list[int], runs: Mapping[str,
     Args: seeds, of the hypernetworks' trials; direct ones take the first. runs, the book's, which come first.
     Returns: distance()'s columns and trial; a training that diverged says so as its outcome.
     """
-    with resources.files("ccbook.book").joinpath("trials.csv").open() as file:
-        trials = pd.read_csv(file).set_index(["method", "trial"])
+    trials = pd.read_csv(Path(__file__).with_name("trials.csv")).set_index(["method", "trial"])
     rows: list[dict[str, Any]] = [distance(runs[m]) | {"trial": "the book's"} for m in trials.index.unique("method")]
     for (letter, trial), values in trials.iterrows():
         name, few = METHODS[letter].name, seeds if METHODS[letter].is_hypernetwork else seeds[:1]
@@ -55,14 +54,14 @@ def distance(run: Run) -> dict[str, Any]:
     """
     paper = printed.of_method(run.parameters.method)
     ours = run.metrics.groupby("lam")[["accuracy", "accuracy_curve_mean", "evidence"]].mean().reindex(paper.index)
-    differences = {
+    gaps = {
         "table3": np.log(ours["evidence"] / paper["evidence"]),
         "table1": ours["accuracy"] - paper["accuracy"],
         "table1_curve": ours["accuracy_curve_mean"] - paper["accuracy"],
     }
-    rms = {name: float(np.sqrt((values**2).mean())) for name, values in differences.items()}
+    rms = (pd.DataFrame(gaps) ** 2).mean() ** 0.5
     about = {"outcome": "trained", "seeds": run.metrics["seed"].nunique(), "run": run.id}
-    return {"method": run.parameters.method} | rms | about
+    return {"method": run.parameters.method} | rms.to_dict() | about
 
 
 def distances(study: pd.DataFrame, runs: Iterable[Run]) -> artefacts.Artefact:
@@ -80,7 +79,6 @@ def distances(study: pd.DataFrame, runs: Iterable[Run]) -> artefacts.Artefact:
         ax.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2)
     figure.supxlabel("distance to Table 3: root mean square of ln(ours / paper); the line is at 0.1")
     figure.supylabel("distance to Table 1, accuracy")
-    plt.close(figure)
     words = "({method}) {trial}: {table3:.2f} from Table 3, {table1:.2f} or {table1_curve:.2f} from Table 1"
     alt = "Each trial's distance to Table 3 and, in two readings, to Table 1, a panel for each method. "
     caption = "How far each setting lies from the printed tables."
@@ -101,8 +99,7 @@ def read_tables(profile: str, device: str, runs: Mapping[str, Run]) -> pd.DataFr
     Returns: rows of quantity, reading, method, lam, paper, ours (mean over seeds).
     """
     digits = download.load("MNIST", device, test=PROFILES[profile].test)
-    fine = pd.concat(fine_curves(run, digits) for run in runs.values())
-    curves = fine.pivot_table("accuracy", ["method", "lam", "seed"], "pruned_percent")
+    curves = pd.concat(fine_curves(run, digits) for run in runs.values())
     ways = {
         ("accuracy", "whole network"): curves[0],
         ("accuracy", "mean of 0, 10, …, 90% removed"): curves[list(pruning.PERCENTS)].mean(axis="columns"),
@@ -110,25 +107,23 @@ def read_tables(profile: str, device: str, runs: Mapping[str, Run]) -> pd.DataFr
         ("stability", "whole / 90% removed"): curves[0] / curves[90],
         ("stability", "whole / 95% removed"): curves[0] / curves[95],
     }
-    paper, parts = printed.tables().rename(columns={"value": "paper"}), []
-    for (quantity, reading), values in ways.items():
-        ours = values.groupby(["method", "lam"]).mean().rename("ours").reset_index()
-        parts.append(paper[paper["quantity"] == quantity].merge(ours, on=["method", "lam"]).assign(reading=reading))
-    rows = pd.concat(parts, ignore_index=True)[["quantity", "reading", "method", "lam", "paper", "ours"]]
+    ours = pd.DataFrame(ways).groupby(["method", "lam"]).mean()
+    ours = ours.melt(var_name=["quantity", "reading"], value_name="ours", ignore_index=False).reset_index()
+    rows = ours.merge(printed.tables().rename(columns={"value": "paper"}), on=["quantity", "method", "lam"])
+    rows = rows[["quantity", "reading", "method", "lam", "paper", "ours"]]
     write_csv(rows, folder(profile) / "readings.csv")
     return rows
 
 
 @torch.no_grad()
 def fine_curves(run: Run, digits: Digits) -> pd.DataFrame:
-    """Accuracy of a recorded posterior at levels of 5%: rows of method, lam, seed, pruned_percent, accuracy."""
-    models = run.metrics[["method", "lam", "seed"]]
+    """Accuracy of a recorded posterior: rows by method, lam and seed, columns of percent removed, in steps of 5."""
+    curves = run.metrics.set_index(["method", "lam", "seed"])[["accuracy"]].set_axis([0], axis="columns")  # on record
     q = Posterior(*({n: t.to(digits.test_labels.device) for n, t in part.items()} for part in run.posterior))
-    parts = [models.assign(pruned_percent=0, accuracy=run.metrics["accuracy"])]  # on record
     for percent in range(5, 101, 5):
         right = pruning.accuracy(pruning.prune(q, percent), digits.test_images, digits.test_labels)
-        parts.append(models.assign(pruned_percent=percent, accuracy=right.cpu().numpy()))
-    return pd.concat(parts, ignore_index=True)
+        curves[percent] = right.cpu().numpy()
+    return curves
 
 
 def readings(rows: pd.DataFrame, runs: Iterable[Run]) -> artefacts.Artefact:
@@ -140,12 +135,12 @@ def readings(rows: pd.DataFrame, runs: Iterable[Run]) -> artefacts.Artefact:
         for k, (method, own) in enumerate(points.groupby("method")):
             ax.plot(own["paper"], own["ours"], plots.MARKERS[k], color=colours[k], label=f"({method})")
         numbers = points[["paper", "ours"]].to_numpy()
-        ax.plot([numbers.min(), numbers.max()], [numbers.min(), numbers.max()], color="gray", linewidth=0.7)
+        ends = [numbers.min(), numbers.max()]
+        ax.plot(ends, ends, color="gray", linewidth=0.7)
         ax.set(xlabel="paper", ylabel="ours")
         ax.set_title(f"{quantity}: {reading}", fontsize="small")
     axes.flat[-1].axis("off")
     axes.flat[-1].legend(*axes.flat[0].get_legend_handles_labels(), loc="center", title="method")
-    plt.close(figure)
     words = in_words(differences(rows).reset_index(), "{quantity}, {reading}: {all:.2f}")
     alt = "Ours against the paper's, a panel for each reading, a marker for each method. Root mean square distance "
     caption = "Ours against the paper's under each reading; on the diagonal the two agree."
@@ -160,18 +155,14 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def updates(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """Table 1's number of updates, divided by the paper's epochs, its four lambdas, and minibatches of 128 digits.
-
-    Returns: a row for each method.
-    """
+    """Table 1's updates, a row a method: divided by the paper's epochs, its four lambdas, minibatches of 128 digits."""
     counts = printed.tables().query("quantity == 'updates'").set_index("method")["value"].astype(int)
     batches, rows = -(-60_000 // 128), {}
     for letter, number in counts.items():
         chapter, run = METHODS[letter], runs[letter]
-        lambdas = 1 if chapter.is_hypernetwork else len(printed.LAMBDAS)
-        parts = {"epochs": defaults(chapter.name)["epochs"], "λ": lambdas}
-        how = " ".join(f"÷ {part} {name}" for name, part in parts.items() if part > 1)
-        each_model = number / np.prod(list(parts.values()))
+        epochs, lambdas = defaults(chapter.name)["epochs"], 1 if chapter.is_hypernetwork else len(printed.LAMBDAS)
+        how = " ".join(f"÷ {part} {name}" for part, name in ((epochs, "epochs"), (lambdas, "λ")) if part > 1)
+        each_model = number / (epochs * lambdas)
         if chapter.start:
             how, each_model = f"less ({chapter.start})", number - counts[chapter.start]
         own = run.metrics["updates"].max() or run.metrics["updates_shared"].max()

@@ -80,7 +80,6 @@ def steps(record: Recorded) -> artefacts.Artefact:
     plain_ticks(ax.xaxis)
     sns.move_legend(ax, "lower center", bbox_to_anchor=(0.5, 1), ncols=3, title=None, frameon=False)
     ax.grid(visible=False, axis="y")
-    plt.close(figure)
     caption = "Milliseconds of one training step, ours and the others', on a logarithmic axis."
     alt = f"Milliseconds of a training step: {in_words(rows, '{label} {ms:.2f}')}"
     return artefacts.figure("speed-steps", figure, caption, alt, record.bench)
@@ -100,13 +99,10 @@ def verdict(record: Recorded) -> Markdown:
 
 
 def table(record: Recorded, kind: str, caption: str) -> artefacts.Artefact:
-    """The competitors of a kind, fastest first.
-
-    Args: kind, step, linear (a linear hypernetwork's step) or whole (end to end).
-    """
+    """The competitors of a kind, fastest first: step, linear (a linear hypernetwork's step) or whole (end to end)."""
     rows = record.bench[record.bench["kind"] == kind].sort_values("ms")
     rows = rows.assign(
-        range=[f"{low:.2f}–{high:.2f}" for low, high in zip(rows["ms_min"], rows["ms_max"], strict=True)],
+        range=rows["ms_min"].map("{:.2f}–".format) + rows["ms_max"].map("{:.2f}".format),
         version=rows["version"].str.split("+").str[0],
         minutes=(rows["startup_seconds"] + rows["ms"] / 1e3 * record.about["steps_of_a"]) / 60,
         estimator=rows["estimator"].str.split().str[0],  # one word: the table is wide enough
@@ -152,7 +148,6 @@ def growth(record: Recorded) -> artefacts.Artefact:
         column[1].set_xlabel(name)
     for title, ax in zip(GROWTH.values(), axes[:, 0], strict=True):
         ax.set_ylabel(title)
-    plt.close(figure)
     caption = "Time of a model-step and peak memory against what grows, with the fitted powers."
     alt = f"Cost against size; exponents of time: {in_words(_fitted(record), '{what grows} {exponent:.2f}')}"
     return artefacts.figure("speed-growth", figure, caption, alt, record.growth)
@@ -175,19 +170,12 @@ def exponents(record: Recorded) -> artefacts.Artefact:
 def _fitted(record: Recorded) -> pd.DataFrame:
     rows = []
     for label, points in record.growth.groupby("label", sort=False):
-        first, last = points.sort_values("value").iloc[[0, -1]].to_dict("records")
-        rows.append(
-            {
-                "what grows": label,
-                "from": first["value"],
-                "to": last["value"],
-                GROWTH["ms"]: f"{first['ms']:.2f} → {last['ms']:.2f}",
-                "exponent": exponent(points, "ms"),
-                GROWTH["memory_mb"]: f"{first['memory_mb']:.0f} → {last['memory_mb']:.0f}",
-                "exponent of memory": exponent(points, "memory_mb"),
-            }
-        )
-    return pd.DataFrame(rows)
+        value, ms, memory = points.sort_values("value")[["value", *GROWTH]].iloc[[0, -1]].to_dict("list").values()
+        powers = [exponent(points, quantity) for quantity in GROWTH]
+        ranges = f"{ms[0]:.2f} → {ms[1]:.2f}", f"{memory[0]:.0f} → {memory[1]:.0f}"
+        rows.append((label, *value, ranges[0], powers[0], ranges[1], powers[1]))
+    titles = ["what grows", "from", "to", GROWTH["ms"], "exponent", GROWTH["memory_mb"], "exponent of memory"]
+    return pd.DataFrame(rows, columns=titles)
 
 
 def _table(name: str, rows: pd.DataFrame, caption: str) -> artefacts.Artefact:

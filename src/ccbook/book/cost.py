@@ -18,23 +18,21 @@ UNITS = {"updates": "updates", "seconds": "seconds of one core"}
 
 
 def prices(profile: str, runs: Mapping[str, Run]) -> pd.DataFrame:
-    """What a method costs: once, whatever the number of lambdas, and for each lambda; for one seed; write cost.csv.
+    """What a method costs for one seed, once and for each lambda; write cost.csv.
 
     Returns: rows by method; updates_once, updates_each, seconds_once, seconds_each (of one core), and break_even, the
         number of lambdas from which the method takes fewer updates than (a).
     """
-    rows = {}
+    rows: dict[str | None, dict[str, float]] = {}
     for letter, run in runs.items():
-        seconds, shared = run.receipt["seconds"] * run.receipt["cores"], METHODS[letter].is_hypernetwork
+        seconds, chapter = run.receipt["seconds"] * run.receipt["cores"], METHODS[letter]
+        once = rows[chapter.start]["seconds_once"] if chapter.start in rows else 0.0  # a fine-tuning's hypernetwork
         rows[letter] = {
             "updates_once": run.metrics["updates_shared"].max(),
             "updates_each": run.metrics["updates"].max(),
-            "seconds_once": seconds / run.metrics["seed"].nunique() if shared else 0.0,
-            "seconds_each": 0.0 if shared else seconds / len(run.metrics),
+            "seconds_once": seconds / run.metrics["seed"].nunique() if chapter.is_hypernetwork else once,
+            "seconds_each": 0.0 if chapter.is_hypernetwork else seconds / len(run.metrics),
         }
-    for letter in rows:
-        if (start := METHODS[letter].start) and start in rows:  # a fine-tuning pays for the hypernetwork too
-            rows[letter]["seconds_once"] = rows[start]["seconds_once"]
     priced = pd.DataFrame(rows).T.rename_axis("method")
     saved = priced.loc["a", "updates_each"] - priced["updates_each"]
     priced["break_even"] = np.floor(priced["updates_once"] / saved.where(saved > 0)) + 1
@@ -55,8 +53,7 @@ def lines(priced: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
         ax.set(xlabel="complexity levels wanted", ylabel=unit, ylim=(0, None))
     axes[0].legend(fontsize="small")
     figure.suptitle("\n".join({mark(run) for run in runs.values()} - {""}), color="firebrick", fontsize="medium")
-    plt.close(figure)
     caption = f"The price of 1 to {LEVELS} complexity levels: updates on the left, seconds of one core on the right."
     alt = f"Price against the number of complexity levels, a line for each method. At {LEVELS} levels: "
-    return artefacts.figure("cost-lines", figure, caption, f"{alt}{'; '.join(words)}.", priced.reset_index(),
-                            runs.values())  # fmt: skip
+    alt += "; ".join(words) + "."
+    return artefacts.figure("cost-lines", figure, caption, alt, priced.reset_index(), runs.values())

@@ -35,10 +35,7 @@ PERCENTS = [*range(0, 100, 10), 95, 99]
 
 
 def write(profile: str, runs: Mapping[str, Run]) -> pd.DataFrame:
-    """Write the page's data and surface.csv.
-
-    Returns: the surface.
-    """
+    """Write the page's data and surface.csv; return the surface, as of surface()."""
     cap = PROFILES[profile]
     digits = download.load("MNIST", "cpu", cap.train, cap.test)
     write_scripts(folder(profile).parent / "explorer", runs, digits)
@@ -91,22 +88,19 @@ def write_scripts(home: Path, runs: Mapping[str, Run], digits: Digits) -> None:
         assert isinstance(p, Hypernetwork)
         if len(p.hidden) != 1:
             raise ValueError(f"run {run.id} has hidden = {list(p.hidden)}; the explorer computes one hidden layer")
-        tensors, codes = zip(*(_coded(n, values[0].numpy()) for n, values in run.hypernetwork.items()), strict=True)
+        tensors, codes = [], b""
+        for part, stack in run.hypernetwork.items():
+            values = stack[0].double().numpy()
+            low, step = values.min(), (values.max() - values.min()) / CODES or 1.0
+            tensors.append({"name": part, "shape": values.shape, "low": low, "step": step})
+            codes += ((values - low) / step).round().astype("<u2").tobytes()
         about = {"run": run.id, "seed": p.seeds[0], "feed": p.feed, "prior_std": p.prior_std,
                  "train": run.receipt["data"]["train"], "tensors": tensors}  # fmt: skip
-        _script(home, name, about, b"".join(codes))
+        _script(home, name, about, codes)
     counts = (FIT, FIT, SAMPLE, SAMPLE)
     samples = [tensor[:n].numpy().astype(np.uint8) for tensor, n in zip(digits, counts, strict=True)]
     about = {"digits": [len(labels) for labels in samples[1::2]], "pixels": samples[0].shape[1]}
     _script(home, "digits", about, b"".join(sample.tobytes() for sample in samples))
-
-
-def _coded(name: str, values: np.ndarray) -> tuple[dict[str, Any], bytes]:
-    """Where a tensor's codes begin, how far apart they lie, and the codes."""
-    low, high = float(values.min()), float(values.max())
-    step = (high - low) / CODES or 1.0
-    codes = ((values.astype(np.float64) - low) / step).round().astype("<u2").tobytes()
-    return {"name": name, "shape": values.shape, "low": low, "step": step}, codes
 
 
 def _script(home: Path, name: str, about: dict[str, Any], content: bytes) -> None:
@@ -120,7 +114,7 @@ def figure(rows: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
     levels, words = np.linspace(0, 1, 11), []
     for (method, points), ax in zip(rows.groupby("method"), axes, strict=True):
         title = str(ALL_METHODS[str(method)])
-        grid = points.pivot_table(values="accuracy", index="pruned_percent", columns="lam")
+        grid = points.pivot_table("accuracy", "pruned_percent", "lam")
         place = (grid.columns, grid.index, grid.to_numpy())
         filled = ax.contourf(*place, levels=levels, cmap="cividis")
         # two colours, because no one colour is seen on both ends of the map
@@ -132,7 +126,6 @@ def figure(rows: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
         words.append(f"{title}: {', '.join(ends)}")
     axes[0].set_ylabel("weights removed, %")
     picture.colorbar(filled, ax=axes, label="test accuracy")
-    plt.close(picture)
     caption = "Accuracy over λ and the share of removed weights, from one trained hypernetwork each."
     alt = f"Test accuracy over λ and the percent of removed weights, a map for each hypernetwork. {'; '.join(words)}."
     return artefacts.figure("explorer-surface", picture, caption, alt, rows, runs.values())

@@ -14,23 +14,14 @@ from ccbook.wording import count, mean_sd
 
 SIGNS = {"agrees": "✓", "close": "≈", "differs": "✗", "not tested": "–"}  # of a cell's verdict
 CLAIM_SIGNS = {"holds": "✓", "holds in part": "≈", "does not hold": "✗", "not tested": "–"}
-COLOURS = {
-    "✓": "background-color: #d7eef4; color: black",
-    "≈": "background-color: #fdf0c8; color: black",
-    "✗": "background-color: #f8d9c4; color: black",
-    "–": "",
-}
+_HUES = {"✓": "#d7eef4", "≈": "#fdf0c8", "✗": "#f8d9c4"}
+COLOURS = {sign: f"background-color: {hue}; color: black" for sign, hue in _HUES.items()} | {"–": ""}  # CSS
 TITLES = {
-    "accuracy": "accuracy",
-    "accuracy_curve_mean": "accuracy, mean of 0–90% removed",
-    "stability": "stability",
-    "log_likelihood": "log-likelihood, nats",
-    "kl": "KL, nats",
-    "evidence": "evidence, nats",
+    "accuracy": "accuracy", "accuracy_curve_mean": "accuracy, mean of 0–90% removed", "stability": "stability",
+    "log_likelihood": "log-likelihood, nats", "kl": "KL, nats", "evidence": "evidence, nats",
     "updates": "updates",
-    # a hypernetwork's updates serve all its lambdas together
-    "updates_shared": "updates shared by all λ",
-}
+    "updates_shared": "updates shared by all λ",  # a hypernetwork's updates serve all its lambdas together
+}  # fmt: skip
 DECIMALS = {"accuracy": 3, "accuracy_curve_mean": 3, "stability": 2}  # of the others none
 
 
@@ -42,11 +33,9 @@ def metric(quantity: str, mean: float, sd: float = np.nan) -> str:
 def summary(run: Run) -> pd.DataFrame:
     """Mean ± standard deviation over seeds, as text: lambda × metric."""
     seeds = run.metrics.groupby("lam")[list(TITLES)]
-    rows = zip(seeds.mean().iterrows(), seeds.std().to_numpy(), strict=True)
-    return pd.DataFrame.from_dict(
-        {lam: [metric(*cell) for cell in zip(TITLES, mean, sd, strict=True)] for (lam, mean), sd in rows},
-        orient="index", columns=list(TITLES),
-    )  # fmt: skip
+    mean, sd = seeds.mean(), seeds.std()
+    text = {name: [metric(name, *cell) for cell in zip(mean[name], sd[name], strict=True)] for name in TITLES}
+    return pd.DataFrame(text, mean.index)
 
 
 def metrics(run: Run) -> pd.DataFrame:

@@ -34,7 +34,7 @@ def pruning(run: Run) -> artefacts.Artefact:
 
 
 def numbers(run: Run) -> Markdown:
-    """Show the table CHAPTER-metrics, a row for each lambda, a column for each metric that the method has.
+    """Show the table CHAPTER-metrics: lambda × each metric that the method has.
 
     Returns: what they show, in words: the accuracy at each lambda, and how much can be removed for a small loss.
     """

@@ -29,12 +29,8 @@ def find() -> str | None:
 
 @contextmanager
 def started() -> Iterator[Browser]:
-    """A Chromium without a window.
-
-    Raises: FileNotFoundError if there is none.
-    """
-    path = find()
-    if path is None:
+    """A Chromium without a window; raises FileNotFoundError if there is none."""
+    if (path := find()) is None:
         raise FileNotFoundError(MISSING)
     with sync_playwright() as playwright:
         # in a container Chromium has no right to a sandbox of its own; it opens only what was built here
@@ -72,6 +68,8 @@ def pdf(page: Path, out: Path) -> None:
         tab = browser.new_page()
         tab.goto(page.resolve().as_uri())
         settle(tab)
+        # on paper nothing unfolds: the functions beside the equations are printed, receipts are not
+        tab.evaluate("document.querySelectorAll('details.sd-dropdown:not(.receipt)').forEach((d) => (d.open = true))")
         printed = tab.pdf(format="A4", scale=SCALE, margin=MARGINS, print_background=True, outline=True, tagged=True)
         tab.emulate_media(media="print")
         tab.evaluate("document.querySelectorAll('.headerlink, mjx-assistive-mml').forEach((part) => part.remove())")

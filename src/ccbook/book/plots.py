@@ -17,14 +17,9 @@ from ccbook.chapters import METHODS
 from ccbook.records.run import Run
 
 MARKERS = "osD^vPX<>"
-mpl.rcParams |= {
-    "svg.hashsalt": "complexity-control",  # the same picture gives the same file
-    "figure.facecolor": "white",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-}
+mpl.rcParams["svg.hashsalt"] = "complexity-control"  # the same picture gives the same file
+mpl.rcParams |= {"figure.facecolor": "white", "axes.spines.top": False, "axes.spines.right": False}
+mpl.rcParams |= {"axes.grid": True, "grid.alpha": 0.3}
 
 
 def palette(lambdas: Iterable[float]) -> dict[float, tuple[float, ...]]:
@@ -33,16 +28,15 @@ def palette(lambdas: Iterable[float]) -> dict[float, tuple[float, ...]]:
     Four decades below it are on plasma's middle, and two above it are greys, for the reruns. All of it has a contrast
     of 3:1 and more to white, as WCAG asks of a picture's parts.
     """
-    colours = {}
-    for lam in lambdas:
-        decade = np.log10(lam)
+
+    def colour(decade: float) -> tuple[float, ...]:
         if decade < -1:
-            colours[lam] = mpl.colormaps["plasma"](0.6 - np.clip((-1 - decade) / 4, 0, 1) * 0.4)
-        elif decade > 2:
-            colours[lam] = mpl.colormaps["gray"](0.5 - np.clip((decade - 2) / 2, 0, 1) * 0.4)
-        else:
-            colours[lam] = mpl.colormaps["viridis"]((decade + 1) / 3 * 0.57)
-    return colours
+            return mpl.colormaps["plasma"](0.6 - np.clip((-1 - decade) / 4, 0, 1) * 0.4)
+        if decade > 2:
+            return mpl.colormaps["gray"](0.5 - np.clip((decade - 2) / 2, 0, 1) * 0.4)
+        return mpl.colormaps["viridis"]((decade + 1) / 3 * 0.57)
+
+    return {lam: colour(np.log10(lam)) for lam in lambdas}
 
 
 def pruning(curves: pd.DataFrame, ax: Axes) -> Axes:
@@ -78,11 +72,11 @@ def describe_pruning(curves: pd.DataFrame) -> str:
     """The curves in words, for whoever can't see them: the start, the middle and the end of each."""
     mean = mean_curves(curves)
     ends = mean.columns[[0, len(mean.columns) // 2, -1]]
-    points = [
+    words = "; ".join(
         f"λ = {lam:g}: " + ", ".join(f"{row[percent]:.1%} with {percent}% removed" for percent in ends)
         for lam, row in mean.iterrows()
-    ]
-    return f"Test accuracy against the percent of removed weights, a curve for each λ. {'; '.join(points)}."
+    )
+    return f"Test accuracy against the percent of removed weights, a curve for each λ. {words}."
 
 
 def plain_ticks(*axes: Axis) -> None:

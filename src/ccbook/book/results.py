@@ -31,10 +31,10 @@ def write(profile: str, runs: Mapping[str, Run]) -> pd.DataFrame:
 
 def figure1_rows(runs: Mapping[str, Run]) -> pd.DataFrame:
     """Figure 1's points: rows of method, lam, pruned_percent, mean, sd, seeds, run."""
-    points = ["method", "lam", "pruned_percent"]
-    curves = [run.curves.groupby(points)["accuracy"].agg(["mean", "std", "count"]).assign(run=run.id)
-              for run in runs.values()]  # fmt: skip
-    return pd.concat(curves).rename(columns={"std": "sd", "count": "seeds"}).reset_index()
+    curves = pd.concat(run.curves.assign(run=run.id) for run in runs.values())
+    return curves.groupby(["method", "lam", "pruned_percent"], as_index=False).agg(
+        mean=("accuracy", "mean"), sd=("accuracy", "std"), seeds=("accuracy", "count"), run=("run", "first")
+    )
 
 
 def figure1(runs: Mapping[str, Run]) -> artefacts.Artefact:
@@ -46,7 +46,6 @@ def figure1(runs: Mapping[str, Run]) -> artefacts.Artefact:
     for (letter, run), ax in zip(runs.items(), axes.flat, strict=False):
         plots.pruning(run.curves, ax).set(xlabel="", ylabel="", title=str(METHODS[letter]))
         handles = ax.get_legend_handles_labels()[0]
-        names = [text.get_text() for text in ax.get_legend().get_texts()]
         ax.get_legend().remove()
         mean = plots.mean_curves(run.curves)
         ends = ", ".join(f"λ = {lam:g} from {row.iloc[0]:.1%} to {row.iloc[-1]:.1%}" for lam, row in mean.iterrows())
@@ -57,23 +56,19 @@ def figure1(runs: Mapping[str, Run]) -> artefacts.Artefact:
     for ax in axes.flat[len(runs) :]:
         ax.axis("off")
     # the colours are the same in every panel
-    figure.legend(handles, names, title="λ", loc="outside lower center", ncols=len(names))
+    figure.legend(handles, map("{:g}".format, mean.index), title="λ", loc="outside lower center", ncols=len(mean))
     for text in {mark(run) for run in runs.values()} - {""}:
         figure.suptitle(text, color="firebrick")
-    plt.close(figure)
     caption = "The paper's Figure 1, computed: accuracy against percent of weights removed, a panel for each method."
-    alt = (
-        f"Test accuracy as {mean.columns[0]}% to {mean.columns[-1]}% of the weights are removed, a panel for each "
-        f"method, a curve for each λ. {'; '.join(words)}."
-    )
+    alt = f"Test accuracy as {mean.columns[0]}% to {mean.columns[-1]}% of the weights are removed, "
+    alt += f"a panel for each method, a curve for each λ. {'; '.join(words)}."
     return artefacts.figure("results-figure1", figure, caption, alt, figure1_rows(runs), runs.values())
 
 
 def table(judged: pd.DataFrame, quantity: str, caption: str, runs: Mapping[str, Run]) -> artefacts.Artefact:
     """A table of the paper, as compared()."""
-    name = f"results-{quantity.removesuffix('_mean').replace('_', '-')}"
-    rows = judged[judged["quantity"] == quantity]
-    return artefacts.table(name, compared(rows), caption, rows, runs.values())
+    name, rows = quantity.removesuffix("_mean").replace("_", "-"), judged[judged["quantity"] == quantity]
+    return artefacts.table(f"results-{name}", compared(rows), caption, rows, runs.values())
 
 
 def compared(judged: pd.DataFrame) -> Styler:
@@ -125,16 +120,20 @@ def scoreboard(judged: pd.DataFrame, judged_claims: pd.DataFrame) -> str:
                      for (number, quantity), group in judged.groupby(["table", "quantity"])}, SIGNS)  # fmt: skip
     lines += ["", *_counts({"claims of the text": judged_claims["verdict"]}, CLAIM_SIGNS), ""]
     items = []
-    for c in judged[judged["verdict"].isin(["close", "differs"])].to_dict("records"):
+    for c in _failing(judged):
         lam = "" if np.isnan(c["lam"]) else f", λ = {c['lam']:g}"
         place = f"Table {c['table']}, {TITLES[c['quantity']]}, ({c['method']}){lam}"
         items.append(f'<li><a href="results.html#{anchor(c)}">{SIGNS[c["verdict"]]} {place}</a></li>')
-    for c in judged_claims[judged_claims["verdict"].isin(["holds in part", "does not hold"])].to_dict("records"):
+    for c in _failing(judged_claims):
         items.append(f'<li><a href="claims.html#claim-{c["name"]}">{CLAIM_SIGNS[c["verdict"]]} {c["claim"]}</a></li>')
     if items:
         lines += [f"<details><summary>Each cell and claim that doesn't agree ({len(items)})</summary>"]
         lines += ["<ul>", *items, "</ul></details>"]
     return "\n".join(lines) + "\n"
+
+
+def _failing(judged: pd.DataFrame) -> list[dict[str, Any]]:
+    return judged[judged["verdict"].isin(["close", "differs", "holds in part", "does not hold"])].to_dict("records")
 
 
 def _counts(verdicts: Mapping[str, pd.Series], signs: Mapping[str, str]) -> list[str]:
@@ -151,13 +150,13 @@ def report(runs: Mapping[str, Run]) -> str:
     judged, judged_claims = cells.judge(runs), claims.judge(runs)
     counts = judged.groupby(["table", "quantity"])["verdict"].value_counts().unstack(fill_value=0)
     lines = [counts.reindex(columns=list(SIGNS), fill_value=0).to_string()]
-    for c in judged[judged["verdict"].isin(["close", "differs"])].to_dict("records"):
+    for c in _failing(judged):
         place = f"Table {c['table']}, {c['quantity']} of ({c['method']})"
         lam = "" if np.isnan(c["lam"]) else f" at lambda {c['lam']:g}"
         numbers = f"ours {c['mean']:,.6g}, paper {c['paper']:,.6g}, {c['verdict']} ({c['run']})"
         lines.append(f"{SIGNS[c['verdict']]} {place}{lam}: {numbers}")
     totals = judged_claims["verdict"].value_counts().reindex(list(CLAIM_SIGNS), fill_value=0)
     lines.append("\nclaims: " + ", ".join(f"{number} {verdict}" for verdict, number in totals.items()))
-    for c in judged_claims[judged_claims["verdict"].isin(["holds in part", "does not hold"])].to_dict("records"):
+    for c in _failing(judged_claims):
         lines.append(f"{CLAIM_SIGNS[c['verdict']]} {c['claim']}: {c['value']}")
     return "\n".join(lines)

@@ -4,7 +4,6 @@ import html
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,8 @@ from ccbook.records.run import Run
 from ccbook.wording import count
 
 METRICS = ["accuracy", "accuracy_curve_mean", "stability", "kl", "evidence"]  # on a run's page
-COLUMNS = {  # of the registry: title -> whether a first click sorts the largest first
-    "run": False, "method": False, "changed": False, "data": False, "best accuracy": True, "minutes": True,
-    "finished": True,
-}  # fmt: skip
+COLUMNS = ["run", "method", "changed", "data", "best accuracy", "minutes", "finished"]  # of the registry
+LARGEST_FIRST = ("best accuracy", "minutes", "finished")  # by a first click; the others smallest first
 
 
 def escaped(value: object) -> str:
@@ -35,12 +32,12 @@ def escaped(value: object) -> str:
 def registry(runs: Sequence[Run], damaged: Sequence[Damaged] = ()) -> HTML:
     """All runs in a table that is filtered and sorted in the browser; without its script it is a table still."""
     head = "".join(
-        f'<th scope="col"><button type="button" data-largest="{int(largest)}">{title}</button></th>'
-        for title, largest in COLUMNS.items()
+        f'<th scope="col"><button type="button" data-largest="{int(title in LARGEST_FIRST)}">{title}</button></th>'
+        for title in COLUMNS
     )
     body = "\n".join(_row(run, row) for run, row in zip(runs, history.listing(runs).to_dict("records"), strict=True))
     faults = "".join(f"<li>{escaped(run.fault)}</li>" for run in damaged)
-    style, script = (resources.files("ccbook.book").joinpath(f"run_pages.{kind}").read_text() for kind in ("css", "js"))
+    style, script = (Path(__file__).with_suffix(kind).read_text() for kind in (".css", ".js"))
     return HTML(f"""<div class="registry">
 <style>{style}</style>
 <label hidden>Filter: <input type="search" placeholder="hidden=50, or a_direct quick" autocomplete="off"></label>
@@ -160,10 +157,7 @@ def _receipt(run: Run) -> dict[str, object]:
 
 
 def _table(label: str, rows: Any, head: Sequence[str] = (), safe: bool = False) -> str:
-    """An HTML table in one block, which Markdown doesn't read; one wider than the page scrolls, by the keyboard too.
-
-    Args: rows, of cells; they are escaped unless they are safe HTML.
-    """
+    """An HTML table in a block that Markdown doesn't read, scrolled by the keyboard too; safe cells aren't escaped."""
     titles = f"<thead><tr>{''.join(f'<th>{title}</th>' for title in head)}</tr></thead>" if head else ""
     shown = [[str(cell) if safe else escaped(cell) for cell in row] for row in rows]
     body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in shown)
@@ -173,8 +167,7 @@ def _table(label: str, rows: Any, head: Sequence[str] = (), safe: bool = False) 
 
 def _fenced(text: str) -> str:
     """A code block that the text can't end."""
-    longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", text))])
     return f"{fence}bash\n{' '.join(text.split())}\n{fence}"
 
 

@@ -69,16 +69,11 @@ def _unpack(app: Sphinx, environment: Any, pages: list[str]) -> None:
 
 
 def write(folder: Path, artefact: dict[str, Any]) -> None:
-    """Write an artefact's files into a folder.
-
-    Raises: ExtensionError if a file isn't the one of its receipt.
-    """
+    """Write an artefact's files into a folder; raises ExtensionError if a file isn't the one of its receipt."""
     for name, text in artefact["files"].items():
         if checksum(text) != artefact["sha256"].get(name):
-            raise ExtensionError(
-                f"{name} is not the file of its receipt: the notebook was changed after it ran. "
-                f"Make it again: {artefact['command']}"
-            )
+            fault = f"{name} is not the file of its receipt: the notebook was changed after it ran"
+            raise ExtensionError(f"{fault}. Make it again: {artefact['command']}")
         (folder / name).write_bytes(text.encode())
     (folder / f"{artefact['name']}.md").write_text(artefact["myst"])
 
@@ -101,7 +96,7 @@ def _prepare(app: Sphinx, page: str, source: list[str]) -> None:
         output["text/markdown"] = f"{directive}\n:name: {artefact['name']}\n{rest}"
     for cell in (cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
         tags = cell["metadata"].get("tags", [])
-        code = "Code" if SHOWS.match("".join(cell["source"])) else None
+        code = "Code" if "hide-input" in tags or SHOWS.match("".join(cell["source"])) else None
         if prompt := next((FOLDED[tag] for tag in tags if tag in FOLDED), code):
             cell["metadata"]["tags"] = [*tags, "hide-input"]
             cell["metadata"]["mystnb"] = {"code_prompt_show": prompt, "code_prompt_hide": prompt}

@@ -1,7 +1,7 @@
 """Ours beside the paper's, cell by cell, and a computed verdict on each."""
 
 from collections.abc import Mapping
-from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,16 +10,15 @@ from scipy import stats
 from ccbook.compare import printed
 from ccbook.records.run import Run
 
-COLUMNS = ["table", "quantity", "method", "lam", "paper"]
-COLUMNS += ["mean", "sd", "low", "high", "difference", "seeds", "run", "verdict"]
+COLUMNS = ["table", "quantity", "method", "lam", "paper", "mean", "sd", "low", "high"]
+COLUMNS += ["difference", "seeds", "run", "verdict"]
 # Table 1's accuracies can be read as the whole network's, or as averages over Figure 1's pruning levels
 READINGS = {"accuracy": ["accuracy", "accuracy_curve_mean"]}
 
 
 def tolerances() -> pd.DataFrame:
     """Rows of tolerance, kind (absolute or relative) and the reason for it, by quantity."""
-    with resources.files("ccbook.compare").joinpath("tolerances.csv").open() as file:
-        return pd.read_csv(file, index_col="quantity")
+    return pd.read_csv(Path(__file__).with_name("tolerances.csv"), index_col="quantity")
 
 
 def verdict(quantity: str, paper: float, ours: float) -> str:
@@ -44,10 +43,11 @@ def judge(runs: Mapping[str, Run]) -> pd.DataFrame:
         for quantity in READINGS.get(cell["quantity"], [cell["quantity"]]):
             ours = _by_seed(run, quantity, cell["lam"]) if run else np.array([])
             row = cell | {"quantity": quantity, "paper": paper, "run": run.id if run else ""} | _summary(ours)
+            row["difference"] = row["mean"] - paper
             # a quick run is a look at the machinery: a comparison with the paper would say nothing
             comparable = run is not None and run.parameters.profile == "paper"
             row["verdict"] = verdict(quantity, paper, row["mean"]) if comparable else "not tested"
-            rows.append(row | {"difference": row["mean"] - paper})
+            rows.append(row)
     return pd.DataFrame(rows)[COLUMNS]
 
 
@@ -65,17 +65,14 @@ def total_updates(metrics: pd.DataFrame) -> pd.Series:
 
 
 def removable(curves: pd.DataFrame, loss: float) -> pd.Series:
-    """Percent of weights that can be removed before more accuracy than this is lost, by lambda.
-
-    Args: curves, accuracy in rows of lambda and columns of percent removed, from 0.
-    """
+    """Percent of weights that can go before more than `loss` is lost, by lambda; curves: lambda × percent, from 0."""
     kept = curves.ge(curves[0] - loss, axis="index").cummin(axis="columns")  # until the first fall below the bound
     return kept.mul(curves.columns, axis="columns").max(axis="columns")
 
 
 def _summary(ours: np.ndarray) -> dict[str, float]:
     """Mean, standard deviation and the mean's 95% interval by Student's t, over seeds."""
-    mean = ours.mean() if len(ours) else np.nan
-    sd = ours.std(ddof=1) if len(ours) > 1 else np.nan
-    half = stats.t.ppf(0.975, len(ours) - 1) * sd / np.sqrt(len(ours)) if len(ours) > 1 else np.nan
-    return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half, "seeds": len(ours)}
+    seeds = len(ours)
+    mean, sd = ours.mean() if seeds else np.nan, ours.std(ddof=1) if seeds > 1 else np.nan
+    half = stats.t.ppf(0.975, seeds - 1) * sd / np.sqrt(seeds) if seeds > 1 else np.nan
+    return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half, "seeds": seeds}

@@ -7,7 +7,7 @@ curves.
 
 import re
 from collections.abc import Callable, Mapping
-from importlib import resources
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ WORSE = 0.1  # evidence that is lower by more, relatively, is "not enough"
 POINTS = 20  # percent of the weights; shares that differ by less are "kept"
 
 Outcome = dict[str, tuple[str, bool]]  # case -> what was measured, and whether it is as claimed
+_at = "λ={:g}".format  # names a case
 
 
 class Evidence(NamedTuple):
@@ -85,14 +86,13 @@ def judge(runs: Mapping[str, Run]) -> pd.DataFrame:
     without the runs, or with runs that are not at the paper's scale.
     """
     usable = {method: run for method, run in runs.items() if run.parameters.profile == "paper"}
-    e = gather(usable)
-    rows = []
+    e, rows = gather(usable), []
     for claim in CLAIMS:
         outcome = claim.outcome(e) if set(claim.methods) <= set(usable) else {}
-        values = [f"{case}: {value}{'' if ok else ' (not)'}" for case, (value, ok) in outcome.items()]
-        ids = [runs[method].id for method in claim.methods if method in runs]
-        computed = {"value": "; ".join(values), "verdict": verdict([ok for _, ok in outcome.values()])}
-        rows.append(claim._asdict() | computed | {"run": " ".join(ids)})
+        value = "; ".join(f"{case}: {value}{'' if ok else ' (not)'}" for case, (value, ok) in outcome.items())
+        ids = " ".join(runs[method].id for method in claim.methods if method in runs)
+        judged = {"value": value, "verdict": verdict([ok for _, ok in outcome.values()]), "run": ids}
+        rows.append(claim._asdict() | judged)
     return pd.DataFrame(rows)[["name", "claim", "quantity", "value", "test", "verdict", "run"]]
 
 
@@ -103,25 +103,12 @@ def verdict(cases: list[bool]) -> str:
     return "holds" if all(cases) else "holds in part" if any(cases) else "does not hold"
 
 
-def _at(lam: float) -> str:
-    return f"λ={lam:g}"
-
-
-def _loses(e: Evidence, claim: Claim) -> Outcome:
-    """Whether removing more weights, the second percent instead of the first, costs a significant share of accuracy."""
-    pairs = claim.at_percents(e).items()
-    return {_at(lam): (f"{a:.3f} → {b:.3f}", bool(a - b > LOSS)) for lam, (a, b) in pairs}
-
-
-def _keeps(e: Evidence, claim: Claim) -> Outcome:
-    return {case: (value, not lost) for case, (value, lost) in _loses(e, claim).items()}
-
-
-def _falls(e: Evidence, claim: Claim) -> Outcome:
-    """Whether accuracy falls after the paper's bends: at 60% for the two smaller lambdas, at 80% for the larger."""
-    at = claim.at_percents(e).items()
-    pairs = {lam: (at_60 if lam < 10 else at_80, at_90) for lam, (at_60, at_80, at_90) in at}
-    return {_at(lam): (f"{a:.3f} → {b:.3f}", bool(b < a)) for lam, (a, b) in pairs.items()}
+def _loss(e: Evidence, claim: Claim, holds: Callable[[float], bool]) -> Outcome:
+    """Whether the accuracy lost from one percent to another is as claimed."""
+    at = claim.at_percents(e)
+    if claim.rule == "falls":  # after the paper's bends: at 60% for the two smaller lambdas, at 80% for the larger
+        at = {lam: [at_60 if lam < 10 else at_80, at_90] for lam, (at_60, at_80, at_90) in at.items()}
+    return {_at(lam): (f"{a:.3f} → {b:.3f}", bool(holds(a - b))) for lam, (a, b) in at.items()}
 
 
 def _above(e: Evidence, claim: Claim) -> Outcome:
@@ -169,13 +156,17 @@ def _alike(e: Evidence, claim: Claim) -> Outcome:
             for (m, lam), (theirs, ours) in cases.items()}  # fmt: skip
 
 
+def _moves(e: Evidence, claim: Claim, bound: float) -> Outcome:
+    return _each(claim.over_percents(e.mean).apply(np.ptp, axis=1), "moves by {:.3f}", lambda by: by <= bound, claim)
+
+
 RULES: dict[str, Callable[[Evidence, Claim], Outcome]] = {
-    "above": _above, "keeps": _keeps, "loses": _loses, "falls": _falls, "low": _low, "cheaper": _cheaper,
-    "alike": _alike,
-    "flat": lambda e, c: _each(c.over_percents(e.mean).apply(np.ptp, axis=1),
-                                "moves by {:.3f}", lambda by: by <= LOSS, c),
-    "constant": lambda e, c: _each(c.over_percents(e.mean).apply(np.ptp, axis=1),
-                                    "moves by {:.3f}", lambda by: by <= FLAT, c),
+    "above": _above, "low": _low, "cheaper": _cheaper, "alike": _alike,
+    "keeps": lambda e, c: _loss(e, c, lambda loss: loss <= LOSS),
+    "loses": lambda e, c: _loss(e, c, lambda loss: loss > LOSS),
+    "falls": lambda e, c: _loss(e, c, lambda loss: loss > 0),
+    "flat": lambda e, c: _moves(e, c, LOSS),
+    "constant": lambda e, c: _moves(e, c, FLAT),
     "about": lambda e, c: _each(c.over_percents(e.mean).mean(axis=1), "{:.3f}", lambda a: abs(a - 0.9) <= NEAR, c),
     "steady": lambda e, c: _each(c.over_percents(e.sd).max(axis=1), "{:.3f}", lambda sd: sd <= SMALL_SD, c),
     "same": lambda e, c: _each(e.stability["d"] / e.stability["c"], "ratio {:.3f}", lambda r: abs(r - 1) <= SAME, c),
@@ -188,11 +179,10 @@ RULES: dict[str, Callable[[Evidence, Claim], Outcome]] = {
 
 def _read() -> list[Claim]:
     """The claims, in the order of claims.csv."""
-    with resources.files("ccbook.compare").joinpath("claims.csv").open() as file:
-        rows = pd.read_csv(file, dtype=str).to_dict("records")
+    rows = pd.read_csv(Path(__file__).with_name("claims.csv"), dtype=str).to_dict("records")
     lambdas = [tuple(float(lam) for lam in row.pop("lambdas").split()) for row in rows]
-    texts = [{column: text.format(**globals()) for column, text in row.items()} for row in rows]
-    return [Claim(**text, lambdas=at) for text, at in zip(texts, lambdas, strict=True)]
+    return [Claim(**{column: text.format(**globals()) for column, text in row.items()}, lambdas=at)
+            for row, at in zip(rows, lambdas, strict=True)]  # fmt: skip
 
 
 CLAIMS = _read()

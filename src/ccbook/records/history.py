@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import json
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ import pandas as pd
 
 from ccbook import ROOT, chapters
 from ccbook.machine import workers
-from ccbook.parameters import FineTuning, ParameterError, Parameters, check, resolved, unknown
+from ccbook.parameters import FineTuning, ParameterError, Parameters, check, names, resolved, unknown
 from ccbook.records import run as runs
 from ccbook.records import store
 from ccbook.records.provenance import processor
@@ -29,7 +30,6 @@ from complexity_control.digits import Digits
 class Damaged(NamedTuple):
     """A run that isn't what its receipt says."""
 
-    id: str
     fault: str
 
 
@@ -40,30 +40,23 @@ def all_runs() -> tuple[list[Run], list[Damaged]]:
         try:
             whole.append(read(folder, "*.csv"))
         except RunError as error:
-            damaged.append(Damaged(folder.name, str(error)))
+            damaged.append(Damaged(str(error)))
     return whole, damaged
 
 
 def full_name(given: str) -> str:
-    """The run's whole name, from the name or its beginning.
-
-    Raises: RunError, with the nearest name.
-    """
+    """The run's whole name, from the name or its beginning. Raises: RunError, with the nearest name."""
     existing = [folder.name for folder in store.folders()]
     matches = [given] if given in existing else [name for name in existing if given and name.startswith(given)]
     if len(matches) == 1:
         return matches[0]
     if matches:
         raise RunError(f"{len(matches)} runs begin with {given!r}: {', '.join(matches[:10])}. Give more of the name")
-    hint = did_you_mean(given, existing, "`ccbook runs` lists those that there are")
-    raise RunError(f"no run {given!r} is on record: {hint}")
+    raise RunError(f"no run {given!r} is on record: {did_you_mean(given, existing, '`ccbook runs` lists all')}")
 
 
 def find(given: str) -> Run:
-    """The run of this name or beginning of a name, whole.
-
-    Raises: RunError.
-    """
+    """The run of this name or beginning of a name, whole. Raises: RunError."""
     return read(store.home() / full_name(given))
 
 
@@ -71,20 +64,14 @@ def changes(p: Parameters) -> dict[str, Any]:
     """What a run was given that its chapter doesn't say; empty for the book's own."""
     defaults = chapters.defaults(p.chapter)
     usual = check(p.chapter, defaults | {"profile": p.profile}).model_dump(mode="json")
+    usual["profile"] = defaults["profile"]
     changed = {n: value for n, value in p.model_dump(mode="json").items() if n != "force" and value != usual[n]}
-    if p.profile != defaults["profile"]:
-        changed |= {"profile": p.profile}
-    if isinstance(p, FineTuning) and _starts_as_usual(p):
-        changed.pop("start", None)
+    if isinstance(p, FineTuning):
+        with contextlib.suppress(ValueError):  # the start is no longer on record, or its dataset isn't here
+            begin = read(store.home() / p.start, "*.csv").parameters
+            if begin == store.needed(p.model_copy(update={"start": begin.chapter})):
+                changed.pop("start", None)  # follows from the others
     return changed
-
-
-def _starts_as_usual(p: FineTuning) -> bool:
-    """Whether a fine-tuning begins where its other parameters alone would have led it."""
-    with contextlib.suppress(ValueError):  # the start is no longer on record, or its dataset isn't here
-        begin = read(store.home() / p.start, "*.csv")
-        return begin.parameters == store.needed(p.model_copy(update={"start": begin.parameters.chapter}))
-    return False
 
 
 def is_books(run: Run) -> bool:
@@ -93,11 +80,8 @@ def is_books(run: Run) -> bool:
 
 
 def command(p: Parameters, public: bool = False) -> str:
-    """What to type to make the run again.
-
-    Args: public, for a page: a folder of digits by its last name alone, because where it lies is nobody's business.
-    """
-    if public:
+    """What to type to make the run again."""
+    if public:  # on a page, where a folder of digits lies is nobody's business
         p = p.model_copy(update={"dataset": Path(p.dataset).name})
     return shlex.join(["ccbook", "run", p.chapter, *assignments(changes(p))])
 
@@ -121,10 +105,9 @@ def describe(values: Mapping[str, Any]) -> str:
 
 
 def derived(chapter: str, changed: Mapping[str, Any], origin: str | None) -> dict[str, Any]:
-    """Parameters for a chapter: its own, under those of another run, under those that are changed.
+    """Parameters for a chapter: its own, under those of another run, under those that are changed. Raises: RunError.
 
     Args: origin, a run's name; of another chapter's run only what it changed is taken, where this chapter has it.
-    Raises: RunError.
     """
     values = chapters.defaults(chapter)
     if origin is not None:
@@ -138,21 +121,12 @@ def derived(chapter: str, changed: Mapping[str, Any], origin: str | None) -> dic
 
 
 def matching(whole: Sequence[Run], wanted: Mapping[str, str]) -> list[Run]:
-    """The runs that have these parameters, each cast as if a run were asked for with it.
-
-    Raises: ParameterError.
-    """
-    known = {parameter.name: None for chapter in chapters.names() for parameter in chapters.parameters(chapter)}
+    """The runs that have these parameters, each cast as if a run were asked for with it. Raises: ParameterError."""
+    known = dict.fromkeys(name for chapter in chapters.names() for name in names(chapter))
     if faults := [unknown(name, known) for name in wanted if name not in known]:
         raise ParameterError("; ".join(faults))
-    return [run for run in whole if _has(run, wanted)]
-
-
-def _has(run: Run, wanted: Mapping[str, str]) -> bool:
-    if not set(wanted) <= set(type(run.parameters).model_fields):
-        return False
-    asked = resolved(run.receipt["parameters"] | wanted)
-    return all(getattr(asked, n) == getattr(run.parameters, n) for n in wanted)
+    able = [run for run in whole if set(wanted) <= set(names(run.parameters.chapter))]
+    return [run for run in able if resolved(run.receipt["parameters"] | wanted) == run.parameters]
 
 
 def listing(whole: Sequence[Run]) -> pd.DataFrame:
@@ -201,15 +175,12 @@ class Difference(NamedTuple):
 
 def diff(one: Run, other: Run) -> Difference:
     """What differs between two runs."""
-    pair = (one, other)
-    parameters = _unequal([run.receipt["parameters"] for run in pair], pair)
-    return Difference(parameters, _unequal([environment(run) for run in pair], pair), _results(pair), _code(pair))
-
-
-def _unequal(values: Sequence[Mapping[str, Any]], pair: Sequence[Run]) -> pd.DataFrame:
-    rows = {n: [str(v.get(n, "–")) for v in values] for n in dict.fromkeys([*values[0], *values[1]])}
-    different = {n: row for n, row in rows.items() if row[0] != row[1]}
-    return pd.DataFrame.from_dict(different, orient="index", columns=[run.id for run in pair])
+    pair, tables = (one, other), []
+    for values in ([run.receipt["parameters"] for run in pair], [environment(run) for run in pair]):
+        rows = {n: [str(v.get(n, "–")) for v in values] for n in values[0] | values[1]}
+        different = {n: row for n, row in rows.items() if row[0] != row[1]}
+        tables.append(pd.DataFrame.from_dict(different, orient="index", columns=[one.id, other.id]))
+    return Difference(tables[0], tables[1], _results(pair), _code(one, other))
 
 
 def environment(run: Run) -> dict[str, Any]:
@@ -220,32 +191,24 @@ def environment(run: Run) -> dict[str, Any]:
 
 
 def _results(pair: Sequence[Run]) -> pd.DataFrame:
-    parts = []
-    for k, run in enumerate(pair):
-        rows = run.metrics.drop(columns=["method"]).melt(["lam", "seed"], var_name="metric")
-        parts.append(rows.groupby(["metric", "lam"])["value"].agg(["mean", "std"]).add_suffix(f" {k}"))
-    both = parts[0].join(parts[1], how="outer")
-    rows = both[(both["mean 0"] != both["mean 1"]) | (both["std 0"].fillna(0) != both["std 1"].fillna(0))]
-    columns = {}
-    for k, run in enumerate(pair):
-        spreads = zip(rows[f"mean {k}"], rows[f"std {k}"], strict=True)
-        columns[run.id] = [mean_sd(mean, sd, sd_form=".2g") for mean, sd in spreads]
-    change = [f"{d:+.5g}" if np.isfinite(d) else "–" for d in rows["mean 1"] - rows["mean 0"]]
+    long = [run.metrics.drop(columns=["method"]).melt(["lam", "seed"], var_name="metric") for run in pair]
+    spreads = [rows.groupby(["metric", "lam"])["value"].agg(["mean", "std"]) for rows in long]
+    both = pd.concat(spreads, axis="columns", keys=[0, 1]).sort_index()
+    rows = both[(both[0].fillna({"std": 0}) != both[1].fillna({"std": 0})).any(axis="columns")]
+    columns = {run.id: [mean_sd(mean, sd, sd_form=".2g") for mean, sd in rows[k].itertuples(index=False)]
+               for k, run in enumerate(pair)}  # fmt: skip
+    change = [f"{d:+.5g}" if np.isfinite(d) else "–" for d in rows[1]["mean"] - rows[0]["mean"]]
     return pd.DataFrame(columns | {"difference": change}, index=rows.index)
 
 
-def _code(pair: Sequence[Run]) -> str:
-    one, other = (run.sources for run in pair)
-    if not one or not other:
-        return "" if one == other else "only one of the runs kept its sources\n"
-    parts = [
-        difflib.unified_diff(
-            one.get(path, "").splitlines(True), other.get(path, "").splitlines(True),
-            f"{pair[0].id}/{path}", f"{pair[1].id}/{path}",
-        )
-        for path in sorted({*one, *other})
-    ]  # fmt: skip
-    return "".join(line for part in parts for line in part)
+def _code(one: Run, other: Run) -> str:
+    before, after, lines = one.sources, other.sources, []
+    if not before or not after:
+        return "" if before == after else "only one of the runs kept its sources\n"
+    for path in sorted({*before, *after}):
+        old, new = (texts.get(path, "").splitlines(True) for texts in (before, after))
+        lines += list(difflib.unified_diff(old, new, f"{one.id}/{path}", f"{other.id}/{path}"))
+    return "".join(lines)
 
 
 def estimate(p: Parameters, train: int, on_record: Sequence[Run]) -> tuple[float, int, int] | None:
@@ -257,14 +220,15 @@ def estimate(p: Parameters, train: int, on_record: Sequence[Run]) -> tuple[float
     Returns: seconds, the cores that it is spread over, and the number of its like.
     """
     function = chapters.METHODS[p.method].function
-    like = {run.id: run for run in on_record if chapters.METHODS[run.parameters.method].function == function}
-    like = {n: run for n, run in like.items() if run.parameters.device == p.device}
-    like = {n: run for n, run in like.items() if run.receipt["processor"] == processor(p.device)} or like
-    sizes = {n: _size(run.parameters, run.receipt["data"]["train"]) / _size(p, train) for n, run in like.items()}
-    near = [n for n, size in sizes.items() if 0.1 < size < 10] or list(like)
+    like = [run for run in on_record if chapters.METHODS[run.parameters.method].function == function]
+    like = [run for run in like if run.parameters.device == p.device]
+    like = [run for run in like if run.receipt["processor"] == processor(p.device)] or like
+    sizes = [_size(run.parameters, run.receipt["data"]["train"]) / _size(p, train) for run in like]
+    rated = [(size, run.receipt) for size, run in zip(sizes, like, strict=True)]
+    near = [pair for pair in rated if 0.1 < pair[0] < 10] or rated
     if not near:
         return None
-    seconds = median(max(like[n].receipt["seconds"], 0.1) * like[n].receipt["cores"] / sizes[n] for n in near)
+    seconds = median(max(receipt["seconds"], 0.1) * receipt["cores"] / size for size, receipt in near)
     cores = workers.cores_for(p.models, training.steps(train, p.settings), p.device)
     return seconds / cores, cores, len(near)
 
@@ -294,37 +258,27 @@ def forecast(p: Parameters, digits: Digits, found: Run | None) -> str:
 
 
 def remove(given: str, force: bool = False) -> str:
-    """Take a run off the record for good.
-
-    Returns: its name. Raises: RunError if something stands on it, unless forced.
-    """
+    """Take a run off the record. Returns: its name. Raises: RunError if something stands on it, unless forced."""
     run = full_name(given)
-    reasons = [] if force else _standing_on(run)
-    if reasons:
-        raise RunError(f"{run} is needed: {'; '.join(reasons)}. `ccbook rm --force {run}` removes it all the same")
+    if not force:
+        files, (whole, _) = sorted((ROOT / "book" / "results").glob("*.csv")), all_runs()
+        reasons = [f"book/results/{f.name} stands on it" for f in files if run in re.split(r'[\s,"]+', f.read_text())]
+        reasons = reasons or ["it is the paper's own" for other in whole if other.id == run and is_books(other)]
+        reasons += [f"{other.id} starts from it" for other in whole if other.receipt["parameters"].get("start") == run]
+        if reasons:
+            raise RunError(f"{run} is needed: {'; '.join(reasons)}. `ccbook rm --force {run}` removes it all the same")
     doomed = (store.home() / run).rename(store.home() / f".partial-removed-{run}")  # off the record in one step
     shutil.rmtree(doomed)
     return run
-
-
-def _standing_on(run: str) -> list[str]:
-    files = sorted((ROOT / "book" / "results").glob("*.csv"))
-    tables = [file.name for file in files if run in file.read_text().replace(",", " ").replace('"', " ").split()]
-    reasons = [f"book/results/{file} stands on it" for file in tables]
-    whole, _ = all_runs()
-    reasons += [f"{other.id} starts from it" for other in whole if other.receipt["parameters"].get("start") == run]
-    if not tables:
-        reasons += ["it is the paper's own" for other in whole if other.id == run and is_books(other)]
-    return reasons
 
 
 def execute(run: Run, notebook: Path) -> None:
     """Write the run's chapter, executed with its parameters: the run is found, so it takes seconds."""
     import papermill  # half a second that no other command needs
 
-    values = run.parameters.model_dump(mode="json", exclude={"chapter", "force"})
-    chapter = ROOT / "chapters" / f"{run.parameters.chapter}.ipynb"
-    papermill.execute_notebook(chapter, notebook, values, progress_bar=False)
+    p = run.parameters
+    values = p.model_dump(mode="json", exclude={"chapter", "force"})
+    papermill.execute_notebook(ROOT / "chapters" / f"{p.chapter}.ipynb", notebook, values, progress_bar=False)
 
 
 def copy_receipt(run: Run, file: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import platform
+import re
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -20,10 +21,9 @@ SCIENCE = "complexity_control"
 
 
 def sources(function: str) -> dict[str, str]:
-    """The text of each module that the numbers of a method follow from, by its path in the science package.
+    """The text of each module that the numbers of a method's function follow from, by its path in the science package.
 
     These are the training, the measuring, the method's own module, and whatever they import of the package.
-    Args: function, the method's, as in the table of methods.
     """
     found: dict[str, str] = {}
     waiting = [f"{SCIENCE}.{name}" for name in ("training", "pruning", f"methods.{function}")]
@@ -33,22 +33,13 @@ def sources(function: str) -> dict[str, str]:
             path = str(Path(*spec.name.split(".")[1:]).with_suffix(".py"))
             if path not in found:
                 found[path] = Path(spec.origin).read_text()
-                waiting += _imports(meaning(found[path]))
+                waiting += re.findall(rf"^ *from ({SCIENCE}\.[\w.]+) import ", meaning(found[path]), re.MULTILINE)
     return dict(sorted(found.items()))
-
-
-@cache
-def _imports(source: str) -> list[str]:
-    imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
-    return [node.module for node in imports if node.module and node.module.startswith(f"{SCIENCE}.")]
 
 
 def code(texts: dict[str, str]) -> str:
     """What tells the meaning of sources apart from earlier and later ones; hex sha256."""
-    digest = hashlib.sha256()
-    for path, text in texts.items():
-        digest.update(f"{path}\0{meaning(text)}\0".encode())
-    return digest.hexdigest()
+    return hashlib.sha256("".join(f"{path}\0{meaning(text)}\0" for path, text in texts.items()).encode()).hexdigest()
 
 
 @cache
@@ -92,11 +83,6 @@ class _Meaning(ast.NodeTransformer):
         return node
 
 
-def torch_version() -> str:
-    """The release of torch, without what it was built for."""
-    return torch.__version__.partition("+")[0]
-
-
 def provenance(device: str) -> dict[str, Any]:
     """When, from which commit, with which versions and on which processor something is made."""
     changes = _git("status", "--porcelain", "--", "src", "chapters")
@@ -121,6 +107,5 @@ def processor(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return (names or [platform.processor() or platform.machine()])[0]
+    named = re.search(r"^model name\s*:(.*)$", cpuinfo.read_text() if cpuinfo.is_file() else "", re.MULTILINE)
+    return named[1].strip() if named else platform.processor() or platform.machine()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import torch
 from safetensors.torch import load_file
 
 from ccbook import chapters
@@ -25,17 +26,12 @@ class RunError(ValueError):
 def key(p: Parameters, checksum: str) -> str:
     """What a run's numbers follow from: parameters, digits, the meaning of the method's code, torch; hex sha256.
 
-    The dataset's name is left out: the same digits under another path are the same data.
-    Args: checksum, of the digits.
+    The dataset's name is left out, and its checksum is taken: the same digits under another path are the same data.
     """
     values = p.model_dump(mode="json", exclude={"force", "dataset"})
-    code = provenance.code(sources(p))
-    return hashlib.sha256(json.dumps([values, checksum, code, provenance.torch_version()]).encode()).hexdigest()
-
-
-def sources(p: Parameters) -> dict[str, str]:
-    """The science sources that a run with these parameters is made by, by their paths."""
-    return provenance.sources(chapters.METHODS[p.method].function)
+    code = provenance.code(provenance.sources(chapters.METHODS[p.method].function))
+    release = torch.__version__.partition("+")[0]  # without what it was built for
+    return hashlib.sha256(json.dumps([values, checksum, code, release]).encode()).hexdigest()
 
 
 def name(p: Parameters, checksum: str) -> str:
@@ -99,8 +95,7 @@ class Run(NamedTuple):
 def read(folder: Path, pattern: str = "*") -> Run:
     """A recorded run, checked against its receipt, and the receipt against its seal.
 
-    Args: pattern, of the artefacts to check; a list of many runs leaves out the large ones.
-    Raises: RunError.
+    Args: pattern, of the artefacts to check; a list of many runs leaves out the large ones. Raises: RunError.
     """
     remedy = f"Delete the folder {folder.name} and run its chapter again"
     try:
@@ -109,8 +104,8 @@ def read(folder: Path, pattern: str = "*") -> Run:
         resolved(receipt["parameters"])
         run = receipt["run"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        fault = f"{folder / 'receipt.json'} can't be read ({type(error).__name__}: {error}). {remedy}"
-        raise RunError(fault) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise RunError(f"{folder / 'receipt.json'} can't be read ({reason}). {remedy}") from error
     if receipt.get("seal", seal(receipt)) != seal(receipt):  # those of earlier versions have none
         raise RunError(f"{folder / 'receipt.json'} was changed after the run. {remedy}")
     if run != folder.name:

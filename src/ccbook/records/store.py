@@ -2,13 +2,13 @@
 
 import contextlib
 import errno
-import itertools
 import json
 import os
 import reprlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ccbook import ROOT, chapters
 from ccbook.machine.download import load
 from ccbook.parameters import FineTuning, Hypernetwork, Parameters, check
 from ccbook.records import run as runs
-from ccbook.records.provenance import provenance
+from ccbook.records.provenance import provenance, sources
 from ccbook.records.run import Run, RunError, checksum, read, seal
 from complexity_control.digits import Digits
 from complexity_control.posterior import Params, Posterior, to_flat
@@ -35,10 +35,7 @@ def home() -> Path:
 
 
 def resolve(chapter: str, values: Mapping[str, Any]) -> tuple[Parameters, Digits, Run | None]:
-    """Checked parameters, the digits that they name, and the run that a fine-tuning starts from.
-
-    Raises: ParameterError, DataError, RunError.
-    """
+    """Checked parameters, their digits, and a fine-tuning's start. Raises: ParameterError, DataError, RunError."""
     p = check(chapter, values)
     digits = load(p.dataset, p.device, p.cap.train, p.cap.test)
     if not isinstance(p, FineTuning):
@@ -61,32 +58,25 @@ def _source(p: FineTuning) -> str:
 def _start(p: FineTuning, digits: Digits) -> Run:
     source, begins = _source(p), needed(p)
     folder = home() / (runs.name(begins, digits.checksum) if begins else p.start)
-    fault = f"parameter start = {reprlib.repr(p.start)}: "
     if (not begins and Path(p.start).name != p.start) or not (folder / "receipt.json").is_file():
-        raise RunError(
-            f"{fault}no such run is on record with these settings. Execute chapter {source} with the same "
-            f"{', '.join(SHARED)}, or name one of its runs"
-        )
-    begin = read(folder)
-    if begin.parameters.chapter != source:
-        raise RunError(f"{fault}this chapter starts from a run of {source}")
-    for name in ("lambdas", "seeds", "hidden", "prior_std"):
-        theirs, ours = getattr(begin.parameters, name), getattr(p, name)
-        if theirs != ours:
-            raise RunError(
-                f"{fault}that run was made with {name} = {theirs}, this chapter is given {ours}. Give it the same, or "
-                "name another run to start from"
-            )
-    if begin.receipt["data"]["sha256"] != digits.checksum:
-        raise RunError(f"{fault}that run saw other digits. Give this chapter the same dataset")
-    return begin
+        fault = (f"no such run is on record with these settings. Execute chapter {source} with the same "
+                 f"{', '.join(SHARED)}, or name one of its runs")  # fmt: skip
+    elif (begin := read(folder)).parameters.chapter != source:
+        fault = f"this chapter starts from a run of {source}"
+    elif begin.receipt["data"]["sha256"] != digits.checksum:
+        fault = "that run saw other digits. Give this chapter the same dataset"
+    else:
+        both = [(n, getattr(begin.parameters, n), getattr(p, n)) for n in ("lambdas", "seeds", "hidden", "prior_std")]
+        faults = [f"that run was made with {n} = {theirs}, this chapter is given {ours}. Give it the same, or name "
+                  "another run to start from" for n, theirs, ours in both if theirs != ours]  # fmt: skip
+        if not faults:
+            return begin
+        fault = faults[0]
+    raise RunError(f"parameter start = {reprlib.repr(p.start)}: {fault}")
 
 
 def find(p: Parameters, digits: Digits) -> Run | None:
-    """The run with these parameters, if it is on record.
-
-    Raises: RunError if it is there but isn't what its receipt says.
-    """
+    """The run with these parameters, if it is on record. Raises: RunError if it isn't what its receipt says."""
     folder = home() / runs.name(p, digits.checksum)
     return read(folder) if (folder / "receipt.json").is_file() else None
 
@@ -97,20 +87,13 @@ def folders() -> list[Path]:
 
 
 def of_profile(profile: str, device: str = "cpu") -> dict[str, Run]:
-    """The runs that a profile's tables stand on, by the letter of the method.
-
-    Raises: RunError if one is missing or damaged.
-    """
+    """The runs of a profile's tables, by the method's letter. Raises: RunError if one is missing or damaged."""
     found: dict[str, Run] = {}
     for letter, chapter in chapters.METHODS.items():
         values = chapters.defaults(chapter.name) | {"profile": profile, "device": device}
-        p, digits, _ = resolve(chapter.name, values)
-        run = find(p, digits)
-        if run is None:
-            raise RunError(
-                f"chapter {chapter.name} has no run on record with profile {profile}, the code as it stands and this "
-                f"data. Run `make {profile}`, or execute the chapter"
-            )
+        if not (run := find(*resolve(chapter.name, values)[:2])):
+            raise RunError(f"chapter {chapter.name} has no run on record with profile {profile}, this code and this "
+                           f"data. Run `make {profile}`, or execute the chapter")  # fmt: skip
         found[letter] = run
     return found
 
@@ -121,16 +104,14 @@ def draft(p: Parameters, digits: Digits) -> dict[str, Any]:
         "run": runs.name(p, digits.checksum),
         "parameters": p.model_dump(mode="json", exclude={"force"}),
         "data": {"sha256": digits.checksum, "train": len(digits.train_labels), "test": len(digits.test_labels)},
-        "sources": runs.sources(p),
+        "sources": sources(chapters.METHODS[p.method].function),
     }
 
 
 @contextlib.contextmanager
-def written(
-    draft: dict[str, Any], p: Parameters, q: Posterior, tables: Mapping[str, pd.DataFrame], hypernetwork: Params
-) -> Iterator[Run]:
+def written(draft: dict[str, Any], p: Parameters, q: Posterior, tables: Mapping[str, pd.DataFrame],
+            hypernetwork: Params) -> Iterator[Run]:  # fmt: skip
     """A finished run in a temporary folder beside the record; `keep` puts it there, and else it is removed."""
-    sources = draft.pop("sources")
     home().mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=home()))
     try:
@@ -141,7 +122,7 @@ def written(
                 file = partial / f"{name}.safetensors"
                 save_file({n: t.cpu().contiguous() for n, t in tensors.items()}, file)
                 file.chmod(0o644)  # safetensors closes its files to others, and mkdtemp its folders
-        for path, text in sources.items():
+        for path, text in draft.pop("sources").items():
             (partial / "science" / path).parent.mkdir(parents=True, exist_ok=True)
             (partial / "science" / path).write_text(text)
         files = {str(file.relative_to(partial)): checksum(file) for file in partial.rglob("*") if file.is_file()}
@@ -174,24 +155,16 @@ def keep(run: Run) -> Run:
 
 
 def check_place(p: Parameters, digits: Digits) -> None:
-    """Before hours of training: can a run be recorded at all, and is there room for it?
-
-    Raises: RunError.
-    """
-    layers = [digits.train_images.shape[1], *p.hidden, digits.classes]
-    weights = sum((a + 1) * b for a, b in itertools.pairwise(layers))
+    """Before hours of training: can a run be recorded at all, and is there room for it? Raises: RunError."""
+    weights = sum((a + 1) * b for a, b in pairwise([digits.train_images.shape[1], *p.hidden, digits.classes]))
     # means and log deviations in float32, for each lambda and, of a hypernetwork, at most twice more; tables, sources
     needed = 8 * weights * len(p.seeds) * (len(p.lambdas) + 2 * isinstance(p, Hypernetwork)) + 150_000
-    remedy = "or set CCBOOK_RUNS to another folder"
     try:
         home().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=home()):
             free = shutil.disk_usage(home()).free
     except OSError as error:
-        raise RunError(
-            f"{home()} can't be written ({error.strerror}), so no run can be recorded. Change that, {remedy}"
-        ) from error
+        raise RunError(f"{home()} can't be written ({error.strerror}). Change that, or CCBOOK_RUNS") from error
     if free < needed:
-        raise RunError(
-            f"{home()} has {free / 1e6:,.1f} MB free, and this run takes {needed / 1e6:,.1f} MB. Make room, {remedy}"
-        )
+        room = f"{free / 1e6:,.1f} MB free, and this run takes {needed / 1e6:,.1f} MB"
+        raise RunError(f"{home()} has {room}. Make room, or set CCBOOK_RUNS to another folder")

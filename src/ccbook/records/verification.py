@@ -24,15 +24,15 @@ def compare(recorded: Run, again: Run) -> Verification:
     if recorded.numbers == again.numbers:
         return Verification(SAME, f"{recorded.id}: {SAME}")
     worst, seeds = _distances(recorded.metrics, again.metrics).iloc[0], recorded.metrics["seed"].nunique()
-    verdict = NEAR if seeds > 1 and worst["intervals"] <= 1 else DIFFERENT
-    machines = "; ".join(f"{what} on {_machine(run)}" for what, run in (("recorded", recorded), ("now", again)))
-    distance = (
-        f"the {worst['metric']} at lambda {worst['lam']:g} is furthest off: {worst['before']:,.6g} recorded, "
-        f"{worst['now']:,.6g} now, {worst['intervals']:.2g} times the half width of the interval over {seeds} seeds"
-        if seeds > 1
-        else "one seed has no interval, so only the same bytes could agree"
-    )
-    return Verification(verdict, f"{recorded.id}: {verdict}; {distance} ({machines})")
+    verdict, distance = DIFFERENT, "one seed has no interval, so only the same bytes could agree"
+    if seeds > 1:
+        verdict = NEAR if worst["intervals"] <= 1 else DIFFERENT
+        distance = (f"the {worst['metric']} at lambda {worst['lam']:g} is furthest off: {worst['before']:,.6g} recorded"
+                    f", {worst['now']:,.6g} now, {worst['intervals']:.2g} times the half width of the interval over "
+                    f"{seeds} seeds")  # fmt: skip
+    before, now = (f"{receipt['processor']}, {count(receipt['cores'], 'core')}, torch {receipt['versions']['torch']}"
+                   for receipt in (recorded.receipt, again.receipt))  # fmt: skip
+    return Verification(verdict, f"{recorded.id}: {verdict}; {distance} (recorded on {before}; now on {now})")
 
 
 def interval(values: Any) -> float:
@@ -51,8 +51,3 @@ def _distances(before: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
             distance = 0.0 if new == mean else abs(new - mean) / half if half > 0 else np.inf
             rows.append({"metric": metric, "lam": lam, "before": mean, "now": new, "intervals": distance})
     return pd.DataFrame(rows).sort_values("intervals", ascending=False, na_position="first")
-
-
-def _machine(run: Run) -> str:
-    versions = run.receipt["versions"]
-    return f"{run.receipt['processor']}, {count(run.receipt['cores'], 'core')}, torch {versions['torch']}"
