@@ -182,8 +182,11 @@ def test_a_run_under_another_runs_name_is_refused(small, record):
 def test_a_folder_that_lost_its_receipt_is_in_nobodys_way(small, record):
     run = perform.perform("a_direct", small)
     (run.folder / "receipt.json").unlink()
+    (run.folder / "left").touch()
     assert on_record() == []
     assert perform.perform("a_direct", small).receipt["artefacts"] == run.receipt["artefacts"]
+    assert [path.name for path in record.iterdir()] == [run.id]
+    assert not (run.folder / "left").exists()
 
 
 def keep_again(made: Run, given: dict) -> None:

@@ -188,7 +188,7 @@ def list_runs(filters: tuple, method: str | None, dataset: str | None, form: str
     with _reported():
         from ccbook.records import history
 
-        whole, damaged = history.all_runs()
+        whole, faults = history.all_runs()
         found = history.matching([run for run in whole if method in (None, run.parameters.chapter)], wanted)
         if form == "json":
             click.echo(json.dumps([history.summary(run) for run in found], indent=2))
@@ -201,8 +201,8 @@ def list_runs(filters: tuple, method: str | None, dataset: str | None, form: str
             click.echo(table.drop(columns=["lam", "method"]).to_string(index=False, justify="left"))
         else:
             click.echo("no such run is on record; `ccbook run` makes one")
-        for run in damaged:
-            click.echo(f"damaged: {run.fault}", err=True)
+        for fault in faults:
+            click.echo(f"damaged: {fault}", err=True)
 
 
 @main.command()

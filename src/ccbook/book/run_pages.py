@@ -15,7 +15,6 @@ from ccbook.book.formats import TITLES, mark, metric, summary
 from ccbook.chapters import METHODS, defaults
 from ccbook.compare import printed
 from ccbook.records import history
-from ccbook.records.history import Damaged
 from ccbook.records.run import Run
 from ccbook.wording import count
 
@@ -29,14 +28,14 @@ def escaped(value: object) -> str:
     return html.escape("".join(c if unicodedata.category(c)[0] != "C" else " " for c in str(value)))
 
 
-def registry(runs: Sequence[Run], damaged: Sequence[Damaged] = ()) -> HTML:
+def registry(runs: Sequence[Run], faults: Sequence[str] = ()) -> HTML:
     """All runs in a table that is filtered and sorted in the browser; without its script it is a table still."""
     head = "".join(
         f'<th scope="col"><button type="button" data-largest="{int(title in LARGEST_FIRST)}">{title}</button></th>'
         for title in COLUMNS
     )
     body = "\n".join(_row(run, row) for run, row in zip(runs, history.listing(runs).to_dict("records"), strict=True))
-    faults = "".join(f"<li>{escaped(run.fault)}</li>" for run in damaged)
+    damaged = "".join(f"<li>{escaped(fault)}</li>" for fault in faults)
     style, script = (Path(__file__).with_suffix(kind).read_text() for kind in (".css", ".js"))
     return HTML(f"""<div class="registry">
 <style>{style}</style>
@@ -48,7 +47,7 @@ def registry(runs: Sequence[Run], damaged: Sequence[Damaged] = ()) -> HTML:
 {body}
 </tbody>
 </table></div>
-{f"<p>Damaged, and so not listed:</p><ul>{faults}</ul>" if faults else ""}
+{f"<p>Damaged, and so not listed:</p><ul>{damaged}</ul>" if damaged else ""}
 <script>{script}</script>
 </div>""")
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ccbook.compare import printed
 from ccbook.records.run import Run
+from ccbook.records.verification import interval
 
 COLUMNS = ["table", "quantity", "method", "lam", "paper", "mean", "sd", "low", "high"]
 COLUMNS += ["difference", "seeds", "run", "verdict"]
@@ -74,5 +74,5 @@ def _summary(ours: np.ndarray) -> dict[str, float]:
     """Mean, standard deviation and the mean's 95% interval by Student's t, over seeds."""
     seeds = len(ours)
     mean, sd = ours.mean() if seeds else np.nan, ours.std(ddof=1) if seeds > 1 else np.nan
-    half = stats.t.ppf(0.975, seeds - 1) * sd / np.sqrt(seeds) if seeds > 1 else np.nan
+    half = interval(ours)
     return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half, "seeds": seeds}

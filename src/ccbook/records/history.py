@@ -27,21 +27,15 @@ from complexity_control import training
 from complexity_control.digits import Digits
 
 
-class Damaged(NamedTuple):
-    """A run that isn't what its receipt says."""
-
-    fault: str
-
-
-def all_runs() -> tuple[list[Run], list[Damaged]]:
-    """All runs on record, and those that can't be used; the large artefacts are left to `ccbook check`."""
-    whole, damaged = [], []
+def all_runs() -> tuple[list[Run], list[str]]:
+    """All runs on record, and what is wrong with those that aren't whole; `ccbook check` reads large files too."""
+    whole, faults = [], []
     for folder in store.folders():
         try:
             whole.append(read(folder, "*.csv"))
         except RunError as error:
-            damaged.append(Damaged(str(error)))
-    return whole, damaged
+            faults.append(str(error))
+    return whole, faults
 
 
 def full_name(given: str) -> str:

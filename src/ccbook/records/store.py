@@ -149,8 +149,10 @@ def keep(run: Run) -> Run:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
+            aside = run.folder.with_name(f"{run.folder.name}-in-the-way")
             with contextlib.suppress(FileNotFoundError):  # without a receipt it is no run
-                folder.rename(run.folder / "in-the-way")
+                folder.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
     return read(folder)
 
 
