@@ -1,6 +1,7 @@
 """What the tests share: parameters of a small run, digits made for it, and a record of one's own."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from ccbook.records import store
 from ccbook.records.run import Run
 from complexity_control.digits import FILES, Digits
 from tests.helpers import write_idx
+
+# whoever starts the tests in the background has Ctrl-C ignored, by them and by all that they start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(1)  # pytest has a process on every core
 

