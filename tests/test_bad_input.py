@@ -162,7 +162,7 @@ def test_a_file_cut_short_or_altered_is_named(run, cut, noise, name):
     file = run.folder / name
     whole = file.read_bytes()
     altered = whole[: int(cut * (len(whole) - 2))] + noise
-    assume(altered != whole)
+    assume(altered.strip() != whole.strip())  # the end of the last line is no part of a receipt
     try:
         file.write_bytes(altered)
         with pytest.raises(RunError, match=name):
