@@ -45,8 +45,9 @@ def run(prepare: Callable[[], Callable[..., Any]], jobs: Sequence[tuple], cores:
     for task in enumerate(jobs):
         tasks.put(task)
     results: dict[int, Any] = {}
-    for process in processes:
-        process.start()
+    with _undisturbed():
+        for process in processes:
+            process.start()
     try:
         while len(results) < len(jobs):
             try:
@@ -90,6 +91,25 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)  # a killed kernel would leave its workers waiting for ever
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C and a cluster's signal wait for the end of this: a worker whose start is cut short would complain."""
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
+    waiting: list[int] = []
+    usual: dict[int, Any] = {
+        s: signal.signal(s, lambda number, _: waiting.append(number)) for s in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+    for number in waiting[:1]:
+        signal.raise_signal(number)
 
 
 @contextlib.contextmanager
