@@ -7,6 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -52,6 +56,28 @@ def test_a_stopped_training_leaves_no_run_and_no_process(small, tmp_path, record
         process.wait()
         observed(lambda: not living(process.pid))
     assert on_record() == []
+
+
+def _until_interrupted() -> Callable[..., None]:
+    return lambda: time.sleep(600)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_workers_start_ends_all_once_they_have_started(monkeypatch, signum):
+    usual, starts = signal.signal(signal.SIGTERM, signal.default_int_handler), []
+
+    def interrupted(process: SpawnProcess) -> None:
+        starts.append(process)
+        if len(starts) == 2:
+            os.kill(os.getpid(), signum)
+        BaseProcess.start(process)
+
+    monkeypatch.setattr(SpawnProcess, "start", interrupted, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        workers.run(_until_interrupted, [()] * 3, cores=3, on_epoch=lambda loss: None)
+    signal.signal(signal.SIGTERM, usual)
+    assert len(starts) == 3
+    assert [process.exitcode for process in starts] == [-signal.SIGTERM] * 3
 
 
 def test_a_kill_while_a_run_is_written_leaves_it_whole_or_not_at_all(small, tmp_path, record):

@@ -138,7 +138,6 @@ def run(method: str, first: tuple, more: tuple, origin: str | None, dry_run: boo
     with _reported("Nothing was recorded."):
         from ccbook import perform
         from ccbook.book import formats
-        from ccbook.machine.workers import interrupted_alone
         from ccbook.records import history, store
 
         values = history.derived(method, pairs, origin)
@@ -146,8 +145,7 @@ def run(method: str, first: tuple, more: tuple, origin: str | None, dry_run: boo
             p, digits, _ = store.resolve(method, values)
             click.echo(history.forecast(p, digits, store.find(p, digits)))
             return
-        with interrupted_alone():
-            found = perform.perform(method, values)
+        found = perform.perform(method, values)
     with _reported(f"The run {found.id} is on record all the same."):
         click.echo(f"{found.id}  {history.describe(history.changes(found.parameters))}".rstrip())
         click.echo(formats.metrics(found).to_string())
@@ -167,11 +165,9 @@ def verify(name: str) -> None:
     """
     with _reported("The record stays as it was."):
         from ccbook import perform
-        from ccbook.machine.workers import interrupted_alone
         from ccbook.records import history, verification
 
-        with interrupted_alone():
-            result = perform.verify(history.find(name))
+        result = perform.verify(history.find(name))
         click.echo(result.text)
         sys.exit(FAILED * (result.verdict == verification.DIFFERENT))
 

@@ -45,10 +45,10 @@ def run(prepare: Callable[[], Callable[..., Any]], jobs: Sequence[tuple], cores:
     for task in enumerate(jobs):
         tasks.put(task)
     results: dict[int, Any] = {}
-    with _undisturbed():
-        for process in processes:
-            process.start()
     try:
+        with _undisturbed():
+            for process in processes:
+                process.start()
         while len(results) < len(jobs):
             try:
                 kind, *content = events.get(timeout=0.5)
@@ -65,12 +65,12 @@ def run(prepare: Callable[[], Callable[..., Any]], jobs: Sequence[tuple], cores:
         for _ in processes:
             tasks.put(None)  # an end of their own choice lets them tidy up
     except BaseException:
-        for process in processes:
-            process.terminate()
+        for child in multiprocessing.active_children():
+            child.terminate()
         raise
     finally:
-        for process in processes:
-            process.join()
+        for child in multiprocessing.active_children():
+            child.join()
         tasks.cancel_join_thread()  # nobody reads what is left of it
     return [results[k] for k in range(len(jobs))]
 
@@ -95,31 +95,24 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Ctrl-C and a cluster's signal wait for the end of this: a worker whose start is cut short would complain."""
+    """Ctrl-C and a cluster's signal wait for the end of this: a worker whose start is cut short would complain.
+
+    Ctrl-C never reaches the workers started in it: their parent ends them, and they have nothing to say.
+    """
     if threading.current_thread() is not threading.main_thread():  # others get no signals
         yield
         return
+    resource_tracker.ensure_running()  # started by the first worker, it would lift the block
     waiting: list[int] = []
     usual: dict[int, Any] = {
         s: signal.signal(s, lambda number, _: waiting.append(number)) for s in (signal.SIGINT, signal.SIGTERM)
     }
-    try:
-        yield
-    finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-    for number in waiting[:1]:
-        signal.raise_signal(number)
-
-
-@contextlib.contextmanager
-def interrupted_alone() -> Iterator[None]:
-    """Ctrl-C reaches this process, and not the workers that it starts: it ends them, and they have nothing to say."""
-    resource_tracker.ensure_running()  # started later, by the first worker, it would lift the block
-    # a thread from before the block takes the signal; Python answers it in the main thread all the same
-    threading.Thread(target=threading.Event().wait, daemon=True).start()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a process inherits what is blocked
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+    for number in waiting[:1]:
+        signal.raise_signal(number)
