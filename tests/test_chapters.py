@@ -21,7 +21,7 @@ NOTEBOOKS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
 CELLS = {"derivation": 27}  # of code, at most; a dozen elsewhere
 QUICK = {"profile": "quick", "lambdas": [10], "epochs": 1}
 EQUATIONS = {  # by the ends of their labels, and the functions that compute them
-    "network": "mean_logits", "likelihood": "log_likelihood", "kl": "kl", "generalised": "evidence",
+    "network": "logits", "likelihood": "log_likelihood", "kl": "kl", "generalised": "evidence",
     "evidence": "evidence", "map": "loss", "reparameterised": "sampled_logits", "low-rank": "low_rank",
     "linear": "linear", "expectation": "sampled_lambdas", "density": "log_density", "accuracy": "accuracy",
     "stability": "stability", "updates": "updates",

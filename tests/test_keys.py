@@ -82,7 +82,7 @@ def test_what_changes_no_number_changes_no_key(science, keys, file, old, new):
         ("training.py", "learning_rate: float = 5e-4", "learning_rate: float = 5e-3", "abcdef"),
         ("pruning.py", "/ curve[:, -1]", "/ curve[:, -2]", "abcdef"),
         ("methods/direct.py", "math.sqrt(6 / sum(shape))", "math.sqrt(3 / sum(shape))", "abcdef"),
-        ("methods/linear.py", "torch.zeros_like(t)", "torch.ones_like(t)", "e"),
+        ("methods/linear.py", "init_slope * t", "-init_slope * t", "e"),
         ("methods/low_rank.py", "HIDDEN = 50", "HIDDEN = 51", "c"),
         ("method.py", "lam / 100", "lam / 10", "abcdef"),
     ],

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from complexity_control.posterior import Posterior, layer_noise, mean_logits, sampled_logits, shapes
+from complexity_control.posterior import Posterior, drawn, layer_noise, logits, sampled_logits, shapes
 from tests.networks import generators, posterior
 
 
@@ -13,7 +13,7 @@ def test_a_posterior_without_spread_gives_the_mean_networks_logits():
     q = posterior([5, 4, 3], models=2)
     sharp = Posterior(q.mean, {name: torch.full_like(t, -30) for name, t in q.log_std.items()})
     x = torch.randn(2, 7, 5)
-    torch.testing.assert_close(sampled_logits(sharp, x, layer_noise(generators(2), [4, 3], 7)), mean_logits(q, x))
+    torch.testing.assert_close(sampled_logits(sharp, x, layer_noise(generators(2), [4, 3], 7)), logits(q.mean, x))
 
 
 def test_the_mean_network_is_torchs_own_network():
@@ -24,7 +24,7 @@ def test_the_mean_network_is_torchs_own_network():
         for layer, k in ((first, 1), (second, 2)):
             layer.weight.data, layer.bias.data = q.mean[f"W{k}"][model].T, q.mean[f"b{k}"][model]
         expected = torch.nn.Sequential(first, torch.nn.ReLU(), second)(x[model])
-        torch.testing.assert_close(mean_logits(q, x)[model], expected)
+        torch.testing.assert_close(logits(q.mean, x)[model], expected)
 
 
 @pytest.mark.parametrize("model", [0, 1])
@@ -50,8 +50,8 @@ def test_each_model_of_a_stack_draws_from_its_own_generator():
     together = sampled_logits(q, x, layer_noise(generators(3), [4, 3], 7))
     for model in range(3):
         alone = Posterior(*({n: t[model : model + 1] for n, t in part.items()} for part in q))
-        logits = sampled_logits(alone, x[model : model + 1], layer_noise([generators(3)[model]], [4, 3], 7))
-        torch.testing.assert_close(logits[0], together[model])
+        own = sampled_logits(alone, x[model : model + 1], layer_noise([generators(3)[model]], [4, 3], 7))
+        torch.testing.assert_close(own[0], together[model])
 
 
 def test_posteriors_that_share_their_digits_give_what_each_gives_alone():
@@ -59,3 +59,18 @@ def test_posteriors_that_share_their_digits_give_what_each_gives_alone():
     x = torch.randn(2, 7, 5)
     noise = layer_noise(generators(6), [4, 3], 7)
     torch.testing.assert_close(sampled_logits(q, x, noise), sampled_logits(q, x.repeat_interleave(3, 0), noise))
+
+
+def test_one_draw_of_the_weights_has_their_moments_and_serves_all_digits():
+    q = posterior([6, 4, 3], models=2)
+    draws, x = 20_000, torch.randn(2, 7, 6)
+    many = Posterior(*({name: t.repeat_interleave(draws, 0) for name, t in part.items()} for part in q))
+    weights = drawn(many, [torch.randn(t.shape) for t in many.mean.values()])
+    for name, mean in q.mean.items():
+        normal = torch.distributions.Normal(mean, q.log_std[name].exp())
+        own = weights[name].unflatten(0, (2, draws))
+        assert ((own.mean(1) - mean).abs() < 6 * normal.stddev / draws**0.5).all()
+        torch.testing.assert_close(own.std(1), normal.stddev, rtol=0.05, atol=0)
+    for k, by_hand in enumerate(logits({name: t[:3] for name, t in weights.items()}, x[:1])):
+        hidden = (x[0] @ weights["W1"][k] + weights["b1"][k]).relu()
+        torch.testing.assert_close(by_hand, hidden @ weights["W2"][k] + weights["b2"][k])

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from complexity_control.digits import scale
-from complexity_control.posterior import mean_logits
+from complexity_control.posterior import logits
 from complexity_control.pruning import PERCENTS, accuracy, accuracy_curve, log_density, prune, stability
 from tests.networks import posterior
 
@@ -51,7 +51,7 @@ def test_the_order_survives_where_the_density_underflows():
 
 def test_accuracy_is_the_share_of_right_answers(digits):
     q = posterior([25, 4, 3], models=2)
-    answers = mean_logits(q, scale(digits.test_images).expand(2, -1, -1)).argmax(2)
+    answers = logits(q.mean, scale(digits.test_images).unsqueeze(0)).argmax(2)
     expected = [(answers[model] == digits.test_labels).sum().item() / 100 for model in range(2)]
     assert accuracy(q, digits.test_images, digits.test_labels).tolist() == expected
 

@@ -113,6 +113,44 @@ def training_batch(digits, models: list[Model], lambdas: int) -> training.Batch:
     return training.Batch(images, labels, lam, layer_noise(draws * lambdas, WIDTHS, 64))
 
 
+@pytest.mark.parametrize("method", [low_rank(), linear(init_slope=1)], ids=["low_rank", "linear"])
+def test_the_loss_of_drawn_weights_is_the_one_written_out(digits, method):
+    """Two models, two lambdas each: a draw of the weights for each lambda of a minibatch."""
+    models = [Model(None, seed) for seed in (0, 1)]
+    params, batch = start(method, models, digits, small()), training_batch(digits, models, 2)
+    q = method.posterior(params, batch.lam)
+    noise = [torch.randn(mean.shape) for mean in q.mean.values()]
+    losses = training.loss(method, params, batch._replace(noise=noise), 200, small(estimator="weights"))
+    expected = []
+    for k, lam in enumerate(batch.lam.flatten()):
+        w1, b1, w2, b2 = (q.mean[n][k] + q.log_std[n][k].exp() * draw[k] for n, draw in zip(q.mean, noise, strict=True))
+        hidden = ((batch.images[0].float() / 127.5 - 1) @ w1 + b1).relu()
+        fit = torch.distributions.Categorical(logits=hidden @ w2 + b2).log_prob(batch.labels[0]).mean()
+        expected.append(lam * kl(q, 0.1)[k] / 200 - fit)
+    torch.testing.assert_close(losses, torch.stack(expected).view(2, 2).mean(1))
+
+
+@pytest.mark.parametrize("estimator", ["local", "weights"])
+def test_digits_come_in_their_order_unless_they_are_shuffled(digits, estimator):
+    def seen(**changes):
+        settings, labels = small(epochs=2, batch_size=48, estimator=estimator, **changes), []
+        plain = training.gradient_of(direct(), 200, settings)
+
+        def noted(params, batch):
+            labels.append(batch.labels)
+            return plain(params, batch)
+
+        fit(direct(), MODELS, digits, settings, gradient=noted)
+        return torch.cat(labels, dim=1)
+
+    in_order = digits.train_labels.repeat(len(MODELS), 2)
+    assert torch.equal(seen(shuffle=False), in_order)
+    shuffled = seen()
+    assert not torch.equal(shuffled, in_order)
+    for epoch in shuffled.split(200, dim=1):
+        assert torch.equal(epoch.sort(dim=1).values, in_order[:, :200].sort(dim=1).values)
+
+
 def test_products_in_bfloat16_come_near_those_in_float32(digits):
     params = start(direct(), ONE, digits, small())
     noise = layer_noise([generator(ONE[0], "training", "cpu")], WIDTHS, 200)

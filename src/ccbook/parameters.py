@@ -89,6 +89,8 @@ class Parameters(pydantic.BaseModel):
     momentum: Float = Field(ge=0, lt=1)
     clip: Float = Field(ge=0, le=1e30)
     precision: Literal["float32", "bfloat16"]
+    estimator: Literal["local", "weights"]
+    shuffle: bool
     prior_std: Positive
     init_log_std: Float = Field(ge=-20, le=5)
     hidden: Annotated[tuple[Width, ...], *A_FEW, AfterValidator(_affordable)]
@@ -149,6 +151,7 @@ class Hypernetwork(Parameters):
 
     feed: Literal["scaled", "log", "raw"]
     samples: Int = Field(ge=1, le=1_000)
+    init_slope: Float = Field(ge=-1e3, le=1e3)
 
 
 class FineTuning(Parameters):

@@ -1,4 +1,4 @@
-"""The variational posterior of a fully connected network, and its two forward passes."""
+"""The variational posterior of a fully connected network, and its forward passes."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -69,15 +69,16 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     return (x @ wide.flatten(2)).unflatten(2, wide.shape[2:]).transpose(1, 2).flatten(0, 1)
 
 
-def mean_logits(q: Posterior, x: Tensor) -> Tensor:
-    """Logits of the network whose weights are the posterior's means.
+def drawn(q: Posterior, noise: Sequence[Tensor]) -> Params:
+    """Weights drawn from q, one draw for all digits: mean + deviation × noise, of the means' order and shapes."""
+    named = zip(q.mean.items(), noise, strict=True)
+    return {name: torch.addcmul(mean, q.log_std[name].exp(), draw) for (name, mean), draw in named}
 
-    Args: x [S, B, inputs]. Returns: [S, B, classes].
-    """
-    for weight, bias in _layers(q.mean):
-        if weight != "W1":
-            x = x.relu()
-        x = torch.baddbmm(q.mean[bias].unsqueeze(1), x, q.mean[weight])
+
+def logits(weights: Params, x: Tensor) -> Tensor:
+    """Logits of networks with given weights, K for each of x's S: x [S, B, inputs], returned [S * K, B, classes]."""
+    for weight, bias in _layers(weights):
+        x = product(x if weight == "W1" else x.relu(), weights[weight]) + weights[bias].unsqueeze(1)
     return x
 
 

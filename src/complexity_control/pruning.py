@@ -6,7 +6,7 @@ from torch import Tensor
 
 from complexity_control.digits import Digits, scale
 from complexity_control.objective import evidence, kl, log_likelihood
-from complexity_control.posterior import Posterior, layer_noise, mean_logits, sampled_logits
+from complexity_control.posterior import Posterior, layer_noise, logits, sampled_logits
 from complexity_control.training import Model, generator
 
 PERCENTS = range(0, 100, 10)
@@ -39,7 +39,7 @@ def accuracy(q: Posterior, images: Tensor, labels: Tensor) -> Tensor:
     """Share of digits that the mean network classifies rightly, shape [S]."""
     right = torch.zeros(len(q.mean["W1"]), dtype=torch.long, device=labels.device)
     for x, y in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
-        right += (mean_logits(q, scale(x).expand(len(right), -1, -1)).argmax(2) == y).sum(1)
+        right += (logits(q.mean, scale(x).unsqueeze(0)).argmax(2) == y).sum(1)
     return right.double() / len(labels)
 
 

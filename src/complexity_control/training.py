@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from complexity_control.digits import Digits, scale
 from complexity_control.method import Method
 from complexity_control.objective import evidence, kl, log_likelihood
-from complexity_control.posterior import Params, layer_noise, sampled_logits
+from complexity_control.posterior import Params, drawn, logits, normal, sampled_logits, shapes
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Settings:
     momentum: float = 0.0  # of sgd
     clip: float = 1.0  # gradient entries are cut to ±clip; 0: not
     precision: Literal["float32", "bfloat16"] = "float32"  # what matrix products round their inputs to
+    estimator: Literal["local", "weights"] = "local"  # draws each digit's preactivations, or a minibatch's weights
+    shuffle: bool = True  # the digits anew for each epoch
     prior_std: float = 0.1  # standard deviation of p(w), the paper's diag(0,1)
     init_log_std: float = -3.0  # where all log standard deviations start
     samples: int = 1  # sampled lambdas for each minibatch, of a hypernetwork
@@ -48,7 +50,7 @@ class Batch(NamedTuple):
     images: Tensor  # [S, B, pixels]
     labels: Tensor  # [S, B]
     lam: Tensor  # [S, K]
-    noise: list[Tensor]  # standard normal, for each layer [S * K, B, width]
+    noise: list[Tensor]  # standard normal; for each layer [S * K, B, width], or for each tensor of the weights
 
 
 class DivergedError(ArithmeticError):
@@ -65,9 +67,13 @@ def generator(model: Model, purpose: str, device: torch.device | str) -> Generat
 
 def start(method: Method, models: Sequence[Model], digits: Digits, settings: Settings) -> Params:
     """The random parameters that a stack of models starts from."""
-    sizes = [digits.train_images.shape[1], *settings.hidden, digits.classes]
     generators = [generator(m, "initialisation", digits.train_labels.device) for m in models]
-    return method.init(generators, sizes, settings.init_log_std)
+    return method.init(generators, sizes(digits, settings), settings.init_log_std)
+
+
+def sizes(digits: Digits, settings: Settings) -> list[int]:
+    """Layer sizes of the network: inputs, hidden units, classes."""
+    return [digits.train_images.shape[1], *settings.hidden, digits.classes]
 
 
 Gradient = Callable[[Params, Batch], tuple[Params, Tensor]]
@@ -95,18 +101,21 @@ def fit(
     device, count = digits.train_labels.device, len(digits.train_labels)
     params = {n: t.clone() for n, t in (begin or start(method, models, digits, settings)).items()}
     generators = [generator(m, "training", device) for m in models]
-    widths = [*settings.hidden, digits.classes]
+    layers, local = sizes(digits, settings), settings.estimator == "local"
     optimizer = _optimizer(list(params.values()), settings)
     gradient = gradient or gradient_of(method, count, settings)
 
     for epoch in range(1, settings.epochs + 1):
-        order = torch.stack([torch.randperm(count, generator=g, device=device) for g in generators])
+        order = torch.arange(count, device=device).repeat(len(models), 1)
+        if settings.shuffle:
+            order = torch.stack([torch.randperm(count, generator=g, device=device) for g in generators])
         total = torch.zeros(len(models), device=device)
         for chosen in order.split(settings.batch_size, dim=1):
             images = digits.train_images.index_select(0, chosen.flatten()).view(*chosen.shape, -1)
             labels = digits.train_labels.index_select(0, chosen.flatten()).view(chosen.shape)
             lam = sampled_lambdas(models, generators, settings.samples)
-            noise = layer_noise([g for g in generators for _ in lam[0]], widths, chosen.shape[1])
+            what = [(chosen.shape[1], width) for width in layers[1:]] if local else shapes(layers).values()
+            noise = [normal([g for g in generators for _ in lam[0]], shape) for shape in what]
             gradients, losses = gradient(params, Batch(images, labels, lam, noise))
             for name, tensor in params.items():
                 tensor.grad = gradients[name]
@@ -126,9 +135,12 @@ def loss(method: Method, params: Params, batch: Batch, count: int, settings: Set
     images, labels, lam, noise = batch
     x, q = scale(images), method.posterior(params, lam)
     with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-        logits = sampled_logits(q, x, noise, method.mean_pass(params, lam, x))
+        if settings.estimator == "local":
+            outputs = sampled_logits(q, x, noise, method.mean_pass(params, lam, x))
+        else:
+            outputs = logits(drawn(q, noise), x)
     # the likelihood is a mean over the batch, so the KL is divided by the count to keep eq. (4)'s balance
-    fits = log_likelihood(logits.float(), labels.repeat_interleave(lam.shape[1], 0)) / labels.shape[1]
+    fits = log_likelihood(outputs.float(), labels.repeat_interleave(lam.shape[1], 0)) / labels.shape[1]
     return -evidence(fits, kl(q, settings.prior_std) / count, lam.flatten()).view_as(lam).mean(1)
 
 

@@ -10,12 +10,15 @@ from complexity_control.methods.direct import direct
 from complexity_control.posterior import Params, Posterior, from_flat
 
 
-def linear(feed: str = "scaled") -> Method:
-    """Eq. (6): every mean and log standard deviation is lambda b2 + b3. b2 starts at zero, b3 as in direct."""
+def linear(feed: str = "scaled", init_slope: float = 0.0) -> Method:
+    """Eq. (6): every mean and log standard deviation is lambda b2 + b3.
+
+    b3 starts as in direct, and b2 as init_slope times another such start: at zero all lambdas start alike.
+    """
 
     def init(generators: Sequence[Generator], sizes: Sequence[int], init_log_std: float) -> Params:
         constants = direct().init(generators, sizes, init_log_std)
-        slopes = {f"{name}.b2": torch.zeros_like(t) for name, t in constants.items()}
+        slopes = {f"{name}.b2": init_slope * t for name, t in direct().init(generators, sizes, init_log_std).items()}
         return slopes | {f"{name}.b3": t for name, t in constants.items()}
 
     def line(slope: Tensor, constant: Tensor, lam: Tensor) -> Tensor:

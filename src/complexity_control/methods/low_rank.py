@@ -11,11 +11,12 @@ from complexity_control.posterior import Params, Posterior, from_flat, uniform
 HIDDEN = 50  # ReLU units between lambda and each tensor, eq. (5)
 
 
-def low_rank(feed: str = "scaled") -> Method:
+def low_rank(feed: str = "scaled", init_slope: float = 1.0) -> Method:
     """Eq. (5): each weight matrix is a constant plus a product of two vectors that depend on lambda.
 
     Each tensor, mean or log standard deviation, has a hidden layer f of its own. A matrix is
-    (f U1 + c1)ᵀ (f U2 + c2) + B1, of rank one beside B1; a bias is f U + c + B1.
+    (f U1 + c1)ᵀ (f U2 + c2) + B1, of rank one beside B1; a bias is f U + c + B1. U and c start uniform in
+    ±init_slope/√50.
     """
 
     def init(generators: Sequence[Generator], sizes: Sequence[int], init_log_std: float) -> Params:
@@ -24,8 +25,8 @@ def low_rank(feed: str = "scaled") -> Method:
             params |= {f"{name}.f_weight": uniform(generators, (1, HIDDEN), 1)}
             params |= {f"{name}.f_bias": uniform(generators, (1, HIDDEN), 1)}
             for k, width in enumerate(constant.shape[1:], start=1):
-                params[f"{name}.U{k}"] = uniform(generators, (HIDDEN, width), HIDDEN**-0.5)
-                params[f"{name}.c{k}"] = uniform(generators, (1, width), HIDDEN**-0.5)
+                params[f"{name}.U{k}"] = uniform(generators, (HIDDEN, width), init_slope * HIDDEN**-0.5)
+                params[f"{name}.c{k}"] = uniform(generators, (1, width), init_slope * HIDDEN**-0.5)
             params[f"{name}.B1"] = constant
         return params
 
