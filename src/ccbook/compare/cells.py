@@ -1,6 +1,7 @@
 """Ours beside the paper's, cell by cell, and a computed verdict on each."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +17,32 @@ COLUMNS += ["difference", "seeds", "run", "verdict"]
 READINGS = {"accuracy": ["accuracy", "accuracy_curve_mean"]}
 
 
-def tolerances() -> pd.DataFrame:
-    """Rows of tolerance, kind (absolute or relative) and the reason for it, by quantity."""
-    return pd.read_csv(Path(__file__).with_name("tolerances.csv"), index_col="quantity")
+@cache
+def tolerances(former: bool = False) -> pd.DataFrame:
+    """Rows of tolerance, kind and the reason for it, by quantity; the rules in force, or those before they changed.
+
+    kind: absolute, relative to the paper's value, or reciprocal, of one over the values.
+    """
+    rules = pd.read_csv(Path(__file__).with_name("tolerances.csv"), index_col="quantity")
+    return rules[rules["since" if former else "until"].isna()]
 
 
-def verdict(quantity: str, paper: float, ours: float) -> str:
+def tolerances_off(quantity: str, paper: float, ours: float, former: bool = False) -> float:
+    """How far ours is from the paper's, in tolerances of the quantity."""
+    rule = tolerances(former).loc[quantity]
+    if rule["kind"] == "reciprocal":
+        paper, ours = 1 / paper, 1 / ours
+    bound = rule["tolerance"] * (abs(paper) if rule["kind"] == "relative" else 1)
+    difference = abs(ours - paper)
+    return difference / bound if bound else 0.0 if difference == 0 else np.inf
+
+
+def verdict(quantity: str, paper: float, ours: float, former: bool = False) -> str:
     """agrees within the tolerance, close within twice the tolerance, or differs; not tested without a number."""
     if np.isnan(ours):
         return "not tested"
-    tolerance = tolerances().loc[quantity]
-    bound = tolerance["tolerance"] * (abs(paper) if tolerance["kind"] == "relative" else 1)
-    difference = abs(ours - paper)
-    return "agrees" if difference <= bound else "close" if difference <= 2 * bound else "differs"
+    off = tolerances_off(quantity, paper, ours, former)
+    return "agrees" if off <= 1 else "close" if off <= 2 else "differs"
 
 
 def judge(runs: Mapping[str, Run]) -> pd.DataFrame:
