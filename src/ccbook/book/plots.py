@@ -14,6 +14,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from ccbook.book.formats import mark
 from ccbook.chapters import METHODS
+from ccbook.compare import printed
 from ccbook.records.run import Run
 
 MARKERS = "osD^vPX<>"
@@ -40,14 +41,21 @@ def palette(lambdas: Iterable[float]) -> dict[float, tuple[float, ...]]:
 
 
 def pruning(curves: pd.DataFrame, ax: Axes) -> Axes:
-    """Accuracy against the percent of weights removed: mean over seeds, and a band of one standard deviation."""
+    """Accuracy against the percent of weights removed: mean over seeds, and a band from the least to the greatest."""
     lambdas = sorted(curves["lam"].unique())
     markers = [MARKERS[k % len(MARKERS)] for k in range(len(lambdas))]
-    sns.lineplot(curves, x="pruned_percent", y="accuracy", errorbar="sd", hue="lam", hue_order=lambdas,
+    sns.lineplot(curves, x="pruned_percent", y="accuracy", errorbar=("pi", 100), hue="lam", hue_order=lambdas,
                  palette=palette(lambdas), style="lam", style_order=lambdas, markers=markers, ax=ax)  # fmt: skip
     ax.set(xlabel="weights removed, %", ylabel="test accuracy", xticks=range(0, 100, 10), ylim=(0, 1))
     ax.legend(ax.get_legend_handles_labels()[0], [f"{lam:g}" for lam in lambdas], title="λ")
     return ax
+
+
+def papers_curves(letter: str, ax: Axes) -> None:
+    """The paper's curves of a method, dashed, in the colours of their lambdas, through the points that are known."""
+    own = printed.curves().query("method == @letter").pivot_table("value", "pruned_percent", "lam")
+    for lam, colour in palette(own.columns).items():
+        ax.plot(own[lam].dropna(), color=colour, linestyle=(0, (2, 1.5)), linewidth=1.6, zorder=3)
 
 
 def pruning_figure(run: Run, behind: Run | None = None) -> Figure:

@@ -16,6 +16,7 @@ from ccbook.records.run import Run
 CAP = 5.0  # tolerances; from there on wrong is wrong
 CHOSEN_BY = (1.0, 100.0)
 REPORTED_AT = (0.1, 10.0)
+CLEARLY = 0.9  # a setting is clearly better at REPORTED_AT if its distance is at most this share of the book's
 QUANTITIES = ("accuracy_curve_mean", "stability", "evidence", "curve")
 
 
