@@ -1,6 +1,6 @@
-"""The audit: settings on trial, readings of Tables 1 and 2, and the printed numbers of updates taken apart."""
+"""The audit: settings on trial, levels and orders of removal, and the printed numbers of updates taken apart."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,150 +8,190 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
+from IPython.display import Markdown
 from matplotlib import pyplot as plt
+from torch import Generator, Tensor
 
 from ccbook import perform
 from ccbook.book import artefacts, plots
 from ccbook.book.formats import folder, in_words, write_csv
 from ccbook.chapters import METHODS, defaults
-from ccbook.compare import printed
+from ccbook.compare import cells, distance, printed
 from ccbook.machine import download
 from ccbook.parameters import PROFILES
 from ccbook.records.run import Run
 from complexity_control import pruning
-from complexity_control.digits import Digits
-from complexity_control.posterior import Posterior
+from complexity_control.digits import scale
+from complexity_control.objective import log_likelihood
+from complexity_control.posterior import Posterior, drawn, logits, normal
+from complexity_control.pruning import accuracy, prune
 from complexity_control.training import DivergedError, steps
 
-TO = {"table3": "to Table 3", "table1": "to Table 1", "table1_curve": "to Table 1, as a mean"}
+FAMILIES = {"ab": "direct", "ce": "hypernetworks"}  # of methods that share their settings
+PARTS = {"accuracy_curve_mean": "Table 1", "stability": "Table 2", "evidence": "Table 3", "curve": "Figure 1"}
+BOOKS = "the book's"
+ORDERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of removal, the largest first; the book's is the first
+    "relative density": pruning.log_density,
+    "|μ|": lambda mean, log_std: -mean.abs(),
+    "density at zero": lambda mean, log_std: pruning.log_density(mean, log_std) - log_std,
+}
+LEVELS = [*range(0, 60, 10), *range(60, 100)]  # percent removed
 
 
-def try_settings(profile: str, device: str, seeds: list[int], runs: Mapping[str, Run]) -> pd.DataFrame:
-    """Train or find each trial of trials.csv, and measure how far it lies from the printed tables; write audit.csv.
+def try_settings(profile: str, device: str, seeds: list[int]) -> pd.DataFrame:
+    """Train or find each trial of trials.csv, and measure how far it lies from the paper; write audit.csv.
 
-    Args: seeds, of the hypernetworks' trials; direct ones take the first. runs, the book's, which come first.
-    Returns: distance()'s columns and trial; a training that diverged says so as its outcome.
+    A trial is a set of settings for both methods of a family, and a row of trials.csv gives them to one or to both.
+    Returns: rows of family, trial, chosen_by and reported (distances), each of PARTS, outcome, runs.
     """
-    trials = pd.read_csv(Path(__file__).with_name("trials.csv")).set_index(["method", "trial"])
-    rows: list[dict[str, Any]] = [distance(runs[m]) | {"trial": "the book's"} for m in trials.index.unique("method")]
-    for (letter, trial), values in trials.iterrows():
-        name, few = METHODS[letter].name, seeds if METHODS[letter].is_hypernetwork else seeds[:1]
-        changes = {"profile": profile, "device": device, "seeds": few, **values.dropna()}
-        try:
-            rows.append(distance(perform.perform(name, defaults(name) | changes)) | {"trial": trial})
-        except DivergedError as error:
-            rows.append({"method": letter, "trial": trial, "outcome": str(error).split(":")[0]})
-    study = pd.DataFrame(rows).sort_values("method", kind="stable", ignore_index=True)
+    tried: dict[tuple[str, str], list[Run | str]] = {}
+    trials = pd.read_csv(Path(__file__).with_name("trials.csv"))
+    trials.insert(0, "family", ["ab" if set(methods) <= set("ab") else "ce" for methods in trials["methods"]])
+    for row in trials.to_dict("records"):
+        family, methods, trial = (row.pop(name) for name in ("family", "methods", "trial"))
+        for letter in methods:
+            name = METHODS[letter].name
+            changes = {n: v for n, v in row.items() if not pd.isna(v)} | {"profile": profile, "device": device}
+            try:
+                run: Run | str = perform.perform(name, defaults(name) | changes | {"seeds": seeds})
+            except DivergedError as error:
+                run = f"({letter}): {str(error).split(':')[0]}"
+            tried.setdefault((family, trial), []).append(run)
+    study = pd.DataFrame([{"family": family, "trial": trial} | distances(outcomes)
+                          for (family, trial), outcomes in tried.items()])  # fmt: skip
     write_csv(study, folder(profile) / "audit.csv")
     return study
 
 
-def distance(run: Run) -> dict[str, Any]:
-    """How far a run lies from the printed tables, over the paper's lambdas; means over seeds.
-
-    Returns: table3, the root mean square of ln(ours / paper) of the evidence; table1 and table1_curve, the root mean
-        square difference of the accuracy and of its mean over the pruning levels; and what the run is.
-    """
-    paper = printed.of_method(run.parameters.method)
-    ours = run.metrics.groupby("lam")[["accuracy", "accuracy_curve_mean", "evidence"]].mean().reindex(paper.index)
-    gaps = {
-        "table3": np.log(ours["evidence"] / paper["evidence"]),
-        "table1": ours["accuracy"] - paper["accuracy"],
-        "table1_curve": ours["accuracy_curve_mean"] - paper["accuracy"],
-    }
-    rms = (pd.DataFrame(gaps) ** 2).mean() ** 0.5
-    about = {"outcome": "trained", "seeds": run.metrics["seed"].nunique(), "run": run.id}
-    return {"method": run.parameters.method} | rms.to_dict() | about
+def distances(outcomes: Iterable[Run | str]) -> dict[str, Any]:
+    """How far a trial's runs lie from the paper together, in tolerances; or the words of one that diverged."""
+    words = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    if words:
+        return {"outcome": "; ".join(words)}
+    runs = [outcome for outcome in outcomes if isinstance(outcome, Run)]
+    rows = pd.concat(map(distance.differences, runs))
+    parts = {part: distance.distance(rows[rows["quantity"] == part], printed.LAMBDAS) for part in PARTS}
+    ends = {"chosen_by": distance.CHOSEN_BY, "reported": distance.REPORTED_AT}
+    whole = {name: distance.distance(rows, lambdas) for name, lambdas in ends.items()}
+    return whole | parts | {"outcome": "trained", "runs": " ".join(run.id for run in runs)}
 
 
-def distances(study: pd.DataFrame, runs: Iterable[Run]) -> artefacts.Artefact:
-    """Each trial's distance to Table 3 across, to Table 1 up, under both readings; a panel for each method."""
-    trained = study[study["table3"].notna()]
-    figure, axes = plt.subplots(2, 2, figsize=(9, 9), layout="constrained")
-    for (letter, rows), ax in zip(trained.groupby("method"), axes.flat, strict=False):
+def best(study: pd.DataFrame) -> pd.DataFrame:
+    """The trial of each family that is nearest to the paper at the lambdas to choose by."""
+    return study.loc[study.groupby("family")["chosen_by"].idxmin()].set_index("family")
+
+
+def choice(study: pd.DataFrame) -> Markdown:
+    """What the search says of each family, and whether the untouched lambdas confirm it."""
+    lines = []
+    for family, found in best(study).iterrows():
+        ours = study.query("family == @family and trial == @BOOKS").iloc[0]
+        words = f"- **{FAMILIES[str(family)]}**: nearest at the λ to choose by is *{found['trial']}* "
+        words += f"({found['chosen_by']:.2f} tolerances; {BOOKS} {ours['chosen_by']:.2f}). "
+        words += f"At the untouched λ it is at {found['reported']:.2f}, {BOOKS} at {ours['reported']:.2f}: "
+        share = found["reported"] / ours["reported"]
+        words += "clearly better" if share <= distance.CLEARLY else "not clearly better" if share < 1 else "not better"
+        lines.append(words + ".")
+    return Markdown("\n".join(lines))
+
+
+def map_of_trials(study: pd.DataFrame, runs: Iterable[Run]) -> artefacts.Artefact:
+    """Each trial's distance at the lambdas to choose by, across, and at the untouched ones, up; a panel each family."""
+    trained = study[study["outcome"] == "trained"]
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 6.5), layout="constrained")
+    for (family, rows), ax in zip(trained.groupby("family"), axes, strict=True):
         for k, row in enumerate(rows.itertuples()):
-            style = {"color": sns.color_palette("colorblind")[k % 10], "marker": plots.MARKERS[k], "linestyle": ":"}
-            ax.plot([row.table3] * 2, [row.table1, row.table1_curve], **style, fillstyle="none")
-            ax.plot([row.table3], [row.table1], **style, label=row.trial)
-        ax.axvline(0.1, color="gray", linewidth=0.7)
-        ax.set(xscale="log", yscale="log", title=str(METHODS[letter]))
-        plots.plain_ticks(ax.xaxis, ax.yaxis)
-        ax.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2)
-    figure.supxlabel("distance to Table 3: root mean square of ln(ours / paper); the line is at 0.1")
-    figure.supylabel("distance to Table 1, accuracy")
-    words = "({method}) {trial}: {table3:.2f} from Table 3, {table1:.2f} or {table1_curve:.2f} from Table 1"
-    alt = "Each trial's distance to Table 3 and, in two readings, to Table 1, a panel for each method. "
-    caption = "How far each setting lies from the printed tables."
+            colour = "black" if row.trial == BOOKS else sns.color_palette("colorblind")[k % 10]
+            marker = "*" if row.trial == BOOKS else plots.MARKERS[k % len(plots.MARKERS)]
+            ax.plot([row.chosen_by], [row.reported], marker, color=colour, markersize=11, label=row.trial, alpha=0.85)
+        ax.set(xlim=(0, None), ylim=(0, None), title=FAMILIES[str(family)], xlabel="at λ = 1 and 100, to choose by")
+        ax.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
+    axes[0].set_ylabel("distance to the paper in tolerances, at λ = 0.1 and 10")
+    words = "{family}, {trial}: {chosen_by:.2f} and {reported:.2f}"
+    alt = "Each trial's distance to the paper at the lambdas to choose by and at the untouched ones. "
+    caption = "How far each setting lies from the whole paper; the star is the book's."
     return artefacts.figure("audit-distances", figure, caption, alt + in_words(trained, words), study, runs)
 
 
 def trials(study: pd.DataFrame, runs: Iterable[Run]) -> artefacts.Artefact:
     """The trials, one a row."""
-    shown = study[["method", "trial", *TO, "outcome", "seeds", "run"]].rename(columns=TO)
-    formats = dict.fromkeys(TO.values(), "{:.3f}") | {"seeds": "{:.0f}"}
-    styled = shown.style.format(formats, na_rep="–").hide(axis="index")
-    return artefacts.table("audit-trials", styled, "The trials and their distances.", study, runs)
-
-
-def read_tables(profile: str, device: str, runs: Mapping[str, Run]) -> pd.DataFrame:
-    """Tables 1 and 2 under each reading, from the recorded posteriors; write readings.csv.
-
-    Returns: rows of quantity, reading, method, lam, paper, ours (mean over seeds).
-    """
-    digits = download.load("MNIST", device, test=PROFILES[profile].test)
-    curves = pd.concat(fine_curves(run, digits) for run in runs.values())
-    ways = {
-        ("accuracy", "whole network"): curves[0],
-        ("accuracy", "mean of 0, 10, …, 90% removed"): curves[list(pruning.PERCENTS)].mean(axis="columns"),
-        ("accuracy", "mean of 0, 5, …, 100% removed"): curves.mean(axis="columns"),
-        ("stability", "whole / 90% removed"): curves[0] / curves[90],
-        ("stability", "whole / 95% removed"): curves[0] / curves[95],
-    }
-    ours = pd.DataFrame(ways).groupby(["method", "lam"]).mean()
-    ours = ours.melt(var_name=["quantity", "reading"], value_name="ours", ignore_index=False).reset_index()
-    rows = ours.merge(printed.tables().rename(columns={"value": "paper"}), on=["quantity", "method", "lam"])
-    rows = rows[["quantity", "reading", "method", "lam", "paper", "ours"]]
-    write_csv(rows, folder(profile) / "readings.csv")
-    return rows
+    titles = {"chosen_by": "λ = 1, 100", "reported": "λ = 0.1, 10", **PARTS}
+    shown = study.replace({"family": FAMILIES}).drop(columns="runs").rename(columns=titles)
+    styled = shown.style.format(dict.fromkeys(titles.values(), "{:.2f}"), na_rep="–").hide(axis="index")
+    return artefacts.table("audit-trials", styled, "The trials and their distances, in tolerances.", study, runs)
 
 
 @torch.no_grad()
-def fine_curves(run: Run, digits: Digits) -> pd.DataFrame:
-    """Accuracy of a recorded posterior: rows by method, lam and seed, columns of percent removed, in steps of 5."""
-    curves = run.metrics.set_index(["method", "lam", "seed"])[["accuracy"]].set_axis([0], axis="columns")  # on record
-    q = Posterior(*({n: t.to(digits.test_labels.device) for n, t in part.items()} for part in run.posterior))
-    for percent in range(5, 101, 5):
-        right = pruning.accuracy(pruning.prune(q, percent), digits.test_images, digits.test_labels)
-        curves[percent] = right.cpu().numpy()
-    return curves
+def levels(runs: Mapping[str, Run], profile: str, device: str) -> pd.DataFrame:
+    """Accuracy at fine levels of removal, by each of ORDERS; of each run's first seed.
+
+    Returns: rows of order, method, lam, pruned_percent, accuracy, and paper, where Figure 1 has this level.
+    """
+    digits, rows = download.load("MNIST", device, test=PROFILES[profile].test), []
+    for letter, run in runs.items():
+        first = run.metrics.query("seed == seed.min() and lam in @printed.LAMBDAS")
+        q = Posterior(*({n: t[first.index].to(device) for n, t in part.items()} for part in run.posterior))
+        for order, density in ORDERS.items():
+            for percent in LEVELS:
+                right = accuracy(_pruned(q, percent, density), digits.test_images, digits.test_labels).tolist()
+                rows += [(order, letter, lam, percent, a) for lam, a in zip(first["lam"], right, strict=True)]
+    fine = pd.DataFrame(rows, columns=["order", "method", "lam", "pruned_percent", "accuracy"])
+    return fine.merge(printed.curves().rename(columns={"value": "paper"}), how="left")
 
 
-def readings(rows: pd.DataFrame, runs: Iterable[Run]) -> artefacts.Artefact:
-    """Ours against the paper's, a panel for each reading; on the diagonal the two agree."""
-    figure, axes = plt.subplots(2, 3, figsize=(9.5, 6.5), layout="constrained")
-    colours = sns.color_palette("colorblind", rows["method"].nunique())
-    panels = rows.groupby(["quantity", "reading"], sort=False)
-    for ((quantity, reading), points), ax in zip(panels, axes.flat, strict=False):
-        for k, (method, own) in enumerate(points.groupby("method")):
-            ax.plot(own["paper"], own["ours"], plots.MARKERS[k], color=colours[k], label=f"({method})")
-        numbers = points[["paper", "ours"]].to_numpy()
-        ends = [numbers.min(), numbers.max()]
-        ax.plot(ends, ends, color="gray", linewidth=0.7)
-        ax.set(xlabel="paper", ylabel="ours")
-        ax.set_title(f"{quantity}: {reading}", fontsize="small")
-    axes.flat[-1].axis("off")
-    axes.flat[-1].legend(*axes.flat[0].get_legend_handles_labels(), loc="center", title="method")
-    words = in_words(differences(rows).reset_index(), "{quantity}, {reading}: {all:.2f}")
-    alt = "Ours against the paper's, a panel for each reading, a marker for each method. Root mean square distance "
-    caption = "Ours against the paper's under each reading; on the diagonal the two agree."
-    return artefacts.figure("audit-readings", figure, caption, f"{alt}from the diagonal: {words}", rows, runs)
+def _pruned(q: Posterior, percent: int, density: Callable[[Tensor, Tensor], Tensor]) -> Posterior:
+    """Without the weights that are densest by another density; biases are kept."""
+    densities = {name: density(mean, q.log_std[name]).double() for name, mean in q.mean.items()}
+    # numbers whose relative density has the same order
+    like = {name: (d.max() - d + 1).sqrt() for name, d in densities.items()}
+    kept = prune(Posterior(like, {name: torch.zeros_like(d) for name, d in like.items()}), percent).mean
+    return Posterior({name: mean * (kept[name] > 0) for name, mean in q.mean.items()}, q.log_std)
 
 
-def differences(rows: pd.DataFrame) -> pd.DataFrame:
-    """Root mean square difference from the paper under each reading, for each method and for all."""
-    squares = rows.assign(square=(rows["ours"] - rows["paper"]) ** 2)
-    by_method = squares.groupby(["quantity", "reading", "method"])["square"].mean().unstack()
-    return (by_method.assign(all=squares.groupby(["quantity", "reading"])["square"].mean()) ** 0.5).round(3)
+def shifts(fine: pd.DataFrame) -> pd.DataFrame:
+    """Whether the paper's levels may have been others: the one shift of all levels that explains the curves best.
+
+    Returns: for each order of removal, the root mean square difference from the paper's curves as they stand, the shift
+        in points at the upper end (level p becomes p + shift p / 90) with the least difference, and that difference.
+    """
+    rows = {}
+    for order, points in fine.groupby("order", sort=False):
+        squares = pd.DataFrame({shift: _squares(points, shift) for shift in range(-5, 9)})
+        rms = squares.mean() ** 0.5
+        rows[order] = {"as they stand": rms[0], "best shift": rms.idxmin(), "with it": rms.min()}
+    return pd.DataFrame(rows).T.rename_axis("order")
+
+
+def _squares(points: pd.DataFrame, shift: float) -> pd.Series:
+    def of_curve(curve: pd.DataFrame) -> pd.Series:
+        known = curve.dropna(subset="paper")
+        place = known["pruned_percent"] * (1 + shift / 90)
+        return (np.interp(place, curve["pruned_percent"], curve["accuracy"]) - known["paper"]) ** 2
+
+    return pd.concat([of_curve(curve) for _, curve in points.groupby(["method", "lam"])], ignore_index=True)
+
+
+@torch.no_grad()
+def likelihoods(runs: Mapping[str, Run], profile: str, device: str) -> pd.DataFrame:
+    """Table 3 by three readings of the likelihood in the evidence; of each run's first seed.
+
+    Returns: rows of reading, method, lam, paper, ours, off (tolerances).
+    """
+    digits, rows = download.load("MNIST", device, PROFILES[profile].train), []
+    x, y = scale(digits.train_images).unsqueeze(0), digits.train_labels
+    for letter, run in runs.items():
+        for k, row in run.metrics.query("seed == seed.min() and lam in @printed.LAMBDAS").iterrows():
+            q = Posterior(*({n: t[[k]].to(device) for n, t in part.items()} for part in run.posterior))
+            noise = [normal([Generator(device).manual_seed(0)], mean.shape[1:]) for mean in q.mean.values()]
+            fits = {"expected": row["log_likelihood"]}
+            for reading, weights in {"one draw": drawn(q, noise), "at the mean": q.mean}.items():
+                fits[reading] = float(log_likelihood(logits(weights, x), y.unsqueeze(0)))
+            paper = printed.of_method(letter)["evidence"][row["lam"]]
+            for reading, fit in fits.items():
+                ours = fit - row["lam"] * row["kl"]
+                off = cells.tolerances_off("evidence", paper, ours)
+                rows.append((reading, letter, row["lam"], paper, ours, min(off, distance.CAP)))
+    return pd.DataFrame(rows, columns=["reading", "method", "lam", "paper", "ours", "off"])
 
 
 def updates(runs: Mapping[str, Run]) -> pd.DataFrame:

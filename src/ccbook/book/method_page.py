@@ -28,7 +28,7 @@ def note(run: Run) -> Markdown:
 def pruning(run: Run) -> artefacts.Artefact:
     """The figure CHAPTER-pruning: accuracy as weights are removed."""
     p = run.parameters
-    caption = f"Method {METHODS[p.method]}: accuracy as weights are removed, mean and standard deviation over seeds."
+    caption = f"Method {METHODS[p.method]}: accuracy as weights are removed, mean and range over seeds."
     words = plots.describe_pruning(run.curves)
     return artefacts.figure(f"{p.chapter}-pruning", plots.pruning_figure(run), caption, words, run.curves, [run])
 

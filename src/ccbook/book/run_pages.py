@@ -116,7 +116,7 @@ def page(run: Run, book: Run | None) -> str:
     parts += [
         "## Under pruning",
         f"```{{image}} {run.id}.svg\n:class: artefact\n:alt: {plots.describe_pruning(run.curves)}\n```",
-        f"Mean over {count(len(p.seeds), 'seed')}, and a band of one standard deviation{behind}.",
+        f"Mean over {count(len(p.seeds), 'seed')}, and a band from the least to the greatest{behind}.",
         "## Metrics",
         metrics(run, run if own else book),
         "## Again",

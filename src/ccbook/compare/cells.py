@@ -28,8 +28,13 @@ def tolerances(former: bool = False) -> pd.DataFrame:
 
     kind: absolute, relative to the paper's value, or reciprocal, of one over the values.
     """
-    rules = pd.read_csv(Path(__file__).with_name("tolerances.csv"), index_col="quantity")
-    return rules[rules["since" if former else "until"].isna()]
+    found = rules().set_index("quantity")
+    return found[found["since" if former else "until"].isna()]
+
+
+def rules() -> pd.DataFrame:
+    """Every tolerance that is or was in force: quantity, tolerance, kind, since, until, reason."""
+    return pd.read_csv(Path(__file__).with_name("tolerances.csv"))
 
 
 def tolerances_off(quantity: str, paper: float, ours: float, former: bool = False) -> float:
