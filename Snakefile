@@ -38,7 +38,7 @@ FILES = {  # what a page writes beside itself
     "results": [*(f"results/table{k}.csv" for k in (1, 2, 3)), "results/figure1.csv", "results/figure1.svg", "results/scoreboard.md"],
     "claims": ["results/claims.csv"],
     "cost": ["results/cost.csv"],
-    "audit": ["results/audit.csv", "results/readings.csv"],
+    "audit": ["results/audit.csv"],
     "explorer": ["results/surface.csv", *(f"explorer/{name}.js" for name in ("digits", "linear", "low_rank"))],
     "reruns": ["reruns"],
 }

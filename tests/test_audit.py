@@ -1,0 +1,72 @@
+import pandas as pd
+import pytest
+import torch
+
+from ccbook import parameters
+from ccbook.book import audit
+from ccbook.chapters import METHODS, defaults
+from ccbook.compare import distance, printed
+from complexity_control.pruning import prune
+from tests.networks import posterior
+
+
+def test_every_trial_gives_each_method_of_its_family_settings_that_a_chapter_takes():
+    trials = audit.read_trials()
+    methods: dict[tuple[str, str], list[str]] = {}
+    for row in trials.to_dict("records"):
+        family, letters, trial = (row.pop(name) for name in ("family", "methods", "trial"))
+        for letter in letters:
+            changes = {name: value for name, value in row.items() if not pd.isna(value)}
+            parameters.check(METHODS[letter].name, defaults(METHODS[letter].name) | changes)
+            assert bool(changes) == (trial != audit.BOOKS) or trial.startswith("one draw")
+            methods.setdefault((family, trial), []).append(letter)
+    assert {(family, "".join(letters)) for (family, _), letters in methods.items()} == {("ab", "ab"), ("ce", "ce")}
+    assert set(trials[trials["trial"] == audit.BOOKS]["family"]) == set(audit.FAMILIES)
+
+
+def study(reported: float) -> pd.DataFrame:
+    """Two trials of one seed, of which the nearest at the lambdas to choose by is confirmed with five."""
+    rows = [("the book's", 1, 2.0, 1.0), ("another", 1, 1.5, 9.0), ("far", 1, 3.0, 0.0)]
+    rows += [("the book's", 5, 2.0, 2.0), ("another", 5, 2.0, reported)]
+    table = pd.DataFrame(rows, columns=["trial", "seeds", "chosen_by", "reported"])
+    return table.assign(family="ab", outcome="trained")
+
+
+@pytest.mark.parametrize(
+    ("reported", "words"),
+    [(1.79, "1.79 tolerances from the paper, the book's 2.00: clearly better."), (1.81, "not clearly better"),
+     (2.1, ": not better")],
+)  # fmt: skip
+def test_a_setting_is_chosen_at_two_lambdas_with_one_seed_and_judged_at_the_others_with_all(reported, words):
+    said = audit.choice(study(reported)).data
+    assert "*another*" in said
+    assert words in said
+
+
+def test_lambdas_to_choose_by_and_to_report_at_are_the_papers_four():
+    assert sorted([*distance.CHOSEN_BY, *distance.REPORTED_AT]) == list(printed.LAMBDAS)
+
+
+def test_one_shift_of_the_levels_is_found_where_it_explains_the_curves():
+    levels = pd.Series(audit.LEVELS)
+    curve = pd.DataFrame({"pruned_percent": levels, "accuracy": 1 - (levels / 100) ** 4})
+    inside = levels.isin(range(0, 100, 10))
+    curve["paper"] = (1 - (levels * (1 + 5 / 90) / 100) ** 4).where(inside)
+    found = audit.shifts(curve.assign(order="an order", method="a", lam=1.0)).loc["an order"]
+    assert found["best shift"] == 5
+    assert found["with it"] < 0.002 < 0.02 < found["as they stand"]
+
+
+def test_the_order_by_relative_density_is_the_one_of_pruning():
+    torch.manual_seed(0)
+    q = posterior([8, 6, 3], models=2)
+    (name, density), *others = audit.ORDERS.items()
+    assert name == "relative density"
+    for percent in (0, 30, 90):
+        expected, ours = prune(q, percent).mean, audit.without(q, percent, density).mean
+        assert all(torch.equal(ours[n], expected[n]) for n in expected)
+    kept = audit.without(q, 50, dict(others)["|μ|"]).mean["W1"]
+    for model in range(2):
+        lost = q.mean["W1"][model][kept[model] == 0]
+        assert len(lost) == 24
+        assert lost.abs().max() <= kept[model][kept[model] != 0].abs().min()
