@@ -28,7 +28,7 @@ NEEDS = {name: [ancient(f"{DATA}/.verified")] for name in CHAPTERS}  # what a pa
 for method in chapters.METHODS.values():
     if method.start:
         NEEDS[method.name] += page(chapters.METHODS[method.start].name)
-NEEDS |= dict.fromkeys(["audit", "results", "claims", "cost", "explorer", "made"], page(*CHAPTERS))
+NEEDS |= dict.fromkeys(["audit", "results", "claims", "cost", "explorer", "made", "conclusions"], page(*CHAPTERS))
 NEEDS |= {
     "derivation": [],
     "speed": RECORDED,  # by `make bench`, never here

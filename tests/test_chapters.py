@@ -127,7 +127,7 @@ def test_refused_parameters_end_papermill_with_the_reasons(tmp_path, record):
     assert not record.exists()
 
 
-@pytest.mark.parametrize("chapter", ["results", "claims", "cost", "audit", "explorer", "made"])
+@pytest.mark.parametrize("chapter", ["conclusions", "results", "claims", "cost", "audit", "explorer", "made"])
 def test_a_page_of_results_without_runs_says_how_to_make_them(chapter):
     names: dict[str, object] = {}
     first, second = cells(chapter, "code")[:2]

@@ -18,10 +18,17 @@ UNITS = {"updates": "updates", "seconds": "seconds of one core"}
 
 
 def prices(profile: str, runs: Mapping[str, Run]) -> pd.DataFrame:
-    """What a method costs for one seed, once and for each lambda; write cost.csv.
+    """The prices, as of of_runs(); write cost.csv."""
+    priced = of_runs(runs)
+    write_csv(priced.reset_index(), folder(profile) / "cost.csv")
+    return priced
 
-    Returns: rows by method; updates_once, updates_each, seconds_once, seconds_each (of one core), and break_even, the
-        number of lambdas from which the method takes fewer updates than (a).
+
+def of_runs(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """What a method costs for one seed, once and for each lambda.
+
+    Returns: rows by method; updates_once, updates_each, seconds_once, seconds_each (of one core), and break_even and
+        break_even_seconds, the number of lambdas from which the method takes fewer updates or seconds than (a).
     """
     rows: dict[str | None, dict[str, float]] = {}
     for letter, run in runs.items():
@@ -34,10 +41,15 @@ def prices(profile: str, runs: Mapping[str, Run]) -> pd.DataFrame:
             "seconds_each": 0.0 if chapter.is_hypernetwork else seconds / len(run.metrics),
         }
     priced = pd.DataFrame(rows).T.rename_axis("method")
-    saved = priced.loc["a", "updates_each"] - priced["updates_each"]
-    priced["break_even"] = np.floor(priced["updates_once"] / saved.where(saved > 0)) + 1
-    write_csv(priced.reset_index(), folder(profile) / "cost.csv")
+    priced["break_even"] = break_even(priced, "updates")
+    priced["break_even_seconds"] = break_even(priced, "seconds")
     return priced
+
+
+def break_even(priced: pd.DataFrame, unit: str, rival: str = "a") -> pd.Series:
+    """The number of lambdas from which each method costs less than a rival that costs nothing once; NaN for never."""
+    saved = priced.loc[rival, f"{unit}_each"] - priced[f"{unit}_each"]
+    return np.floor(priced[f"{unit}_once"] / saved.where(saved > 0)) + 1
 
 
 def lines(priced: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
