@@ -142,7 +142,9 @@ def all_claims(profile: str, runs: Mapping[str, Run]) -> artefacts.Artefact:
     write_csv(judged, folder(profile) / "claims.csv")
     spans = [f'<span id="claim-{n}">{c}</span>' for n, c in zip(judged["name"], judged["claim"], strict=True)]
     signed = [f"{CLAIM_SIGNS[verdict]} {verdict}" for verdict in judged["verdict"]]
-    styled = judged.assign(claim=spans, verdict=signed).drop(columns=["name", "run"]).style.hide(axis="index")
+    columns = {"claim": spans, "decided by": judged["quantity"] + ": " + judged["test"], "ours": judged["value"],
+               "verdict": signed, "the paper against itself": judged["paper_itself"]}  # fmt: skip
+    styled = pd.DataFrame(columns).replace("; ", "<br>", regex=True).style.hide(axis="index")
     layout: dict[str, Any] = {"text-align": "left", "vertical-align": "top", "padding": "0.5em 0.7em"}
     styled = styled.set_properties(**layout).map(lambda verdict: COLOURS[verdict[0]], subset=["verdict"])
     caption = "The paper's claims, what decides each, and the verdict."

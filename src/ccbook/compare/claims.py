@@ -1,12 +1,10 @@
-"""What the paper's text asserts, each sentence as a test on recorded runs.
+"""What the paper's text asserts, each sentence as a test on recorded runs, and on the paper's own numbers.
 
-The sentences stand in claims.csv, the rules that test them and the thresholds here. The thresholds were written before
-the first runs of (c) to (f), and after a first run of (a) and (b), whose tables had been seen, but not their pruning
-curves.
+claims.csv has the sentences and all that their tests read. The chapter Claims says what changed on 2026-11-25, and why.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby, pairwise, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,173 +14,177 @@ import pandas as pd
 from ccbook.compare import printed
 from ccbook.compare.cells import removable, total_updates
 from ccbook.records.run import Run
+from ccbook.records.verification import interval
 
-LOSS = 0.05  # a fall of accuracy by more is "significant"; the paper names no number
-FLAT = 0.02  # a curve that moves by less is "constant"
-SMALL_SD = 0.01  # a standard deviation over seeds below it is "insignificant"
-SAME = 0.10  # stabilities that differ by less, relatively, are "the same"
+ANY = 0.0  # "lower", "more stable", "falls": by any amount
+LOSS = 0.05  # a difference of accuracy by more is "significant"; the paper names no number
+FLAT = 0.02  # a curve that moves by at most this is "constant"
+SMALL = 0.01  # a distance from the mean over seeds up to this is "insignificant"
+SAME = 0.10  # stabilities that differ by at most this, relatively, are "the same"
 NEAR = 0.03  # "about 0.90"
-SIMILAR = 0.05  # accuracies that differ by less are "similar": a "slight loss"
-WORSE = 0.1  # evidence that is lower by more, relatively, is "not enough"
-POINTS = 20  # percent of the weights; shares that differ by less are "kept"
+SIMILAR = 0.05  # accuracies that are lower by at most this are "similar": a "slight loss"
+MUCH = 2.0  # "much larger" is more than this many times as large
+FEWER = -0.5  # relative difference of the updates; the cost is "substantially" less from here on
 
-Outcome = dict[str, tuple[str, bool]]  # case -> what was measured, and whether it is as claimed
-_at = "λ={:g}".format  # names a case
+ALL = 0.0  # stands for all four lambdas together
+INDEX = ["method", "lam", "seed"]
+MARKS = {"as claimed": "", "undecided": " (undecided)", "not": " (not)"}  # a case's states
 
 
 class Evidence(NamedTuple):
-    """Means and standard deviations over seeds, by method."""
+    """Numbers by method, lambda and seed; the paper's have one seed."""
 
-    mean: dict[str, pd.DataFrame]  # accuracy, lambda × percent removed
-    sd: dict[str, pd.DataFrame]
-    stability: dict[str, pd.Series]  # by lambda
-    evidence: dict[str, pd.Series]
-    updates: dict[str, float]  # for one seed and all four lambdas
+    curves: pd.DataFrame  # accuracy, a column for each percent removed
+    metrics: pd.DataFrame  # the columns of METRICS; updates at ALL
+    reading: float = 0.0  # half the width of the interval of a single seed's accuracies
+
+
+class Case(NamedTuple):
+    """A claim for one method, or for two beside each other, at one lambda, or from one to another."""
+
+    methods: str
+    at: str
+    number: str  # mean over seeds ± half the width of its 95% interval
+    state: str  # of MARKS
 
 
 class Claim(NamedTuple):
-    """A line of claims.csv; rules read the percents in its quantity and the letters in its test."""
+    """A line of claims.csv: in each case the quantity, compared by the rule, passes the test against the threshold."""
 
     name: str
-    methods: str  # letters whose runs it needs
     claim: str
-    quantity: str
-    test: str  # with the constants above in braces
-    rule: str  # one of RULES
+    quantity: str  # of METRICS or CURVES
+    rule: str  # value, minus, times, ratio, steps, last or best, see compared()
+    one: str  # letters of methods; for best, one for each lambda
+    other: str
+    low: int  # percent of the weights removed
+    high: int
     lambdas: tuple[float, ...]
+    test: str  # more than, at most or within ±
+    threshold: float
 
-    def outcome(self, e: Evidence) -> Outcome:
-        """What was measured for each case."""
-        return RULES[self.rule](e, self)
+    def cases(self, e: Evidence) -> list[Case]:
+        """The cases for which there are numbers; of one seed the number alone decides, as it has no interval."""
+        of_curve, cases = CURVES.get(self.quantity), []
+        numbers = of_curve(e.curves.loc[:, self.low : self.high]) if of_curve else e.metrics[METRICS[self.quantity]]
+        table, reading = numbers.unstack("seed"), e.reading if of_curve and "accuracy" in self.quantity else 0.0
+        for methods, lambdas, by_seed in self.compared(lambda *cell: table.reindex([cell]).iloc[0]):
+            if values := by_seed.dropna().tolist():
+                mean, half = float(np.mean(values)), interval(values) if len(values) > 1 else reading
+                form = ".1%" if self.rule == "ratio" else ",.0f" if abs(mean) > 100 else ".4f"
+                text = f"{mean:{form}}" + (f" ± {half:{form}}" if half > 1e-9 else "")
+                at = "all λ" if lambdas == (ALL,) else "λ=" + "→".join(map("{:g}".format, lambdas))
+                cases.append(Case(methods, at, text.replace("-", "−"), self.state(mean - half, mean + half)))
+        return cases
 
-    def at_percents(self, e: Evidence) -> dict[float, list[float]]:
-        """The method's accuracies at the percents that the quantity names, such as 0% and 60%, by lambda."""
-        percents = [int(percent) for percent in re.findall(r"(\d+)%", self.quantity)]
-        return {lam: e.mean[self.methods].loc[lam, percents].tolist() for lam in self.lambdas}
+    def compared(self, of: Callable[[str, float], pd.Series]) -> Iterator[tuple[str, tuple[float, ...], pd.Series]]:
+        """For each case the methods, the lambdas, and the number for each seed; `of` gives the quantity by seed."""
+        if self.rule in ("steps", "last"):  # how far it falls from each lambda to the next, or to the last
+            steps = pairwise(self.lambdas) if self.rule == "steps" else product(self.lambdas[:-1], self.lambdas[-1:])
+            for method, (start, end) in product(self.one, steps):
+                yield f"({method})", (start, end), of(method, start) - of(method, end)
+        elif self.rule == "best":  # how far the method with the paper's best number is ahead of the best other one
+            sign = -1 if "stability" in self.quantity else 1  # a lower S is better
+            for best, lam in zip(self.one, self.lambdas, strict=True):
+                rivals = {method: sign * of(method, lam).mean() for method in self.other if method != best}
+                left, right = (best, max(rivals, key=rivals.__getitem__))[::sign]
+                yield f"({left}) − ({right})", (lam,), of(left, lam) - of(right, lam)
+        else:
+            text, difference = DIFFERENCES[self.rule]
+            for one, other, lam in product(self.one, self.other or "-", self.lambdas):
+                yield text.format(one, other), (lam,), difference(of(one, lam), of(other, lam))
 
-    def over_percents(self, table: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-        """The method's columns over the range that the quantity names, such as 0–60%."""
-        low, high = (int(percent) for percent in re.findall(r"(\d+)–(\d+)%", self.quantity)[0])
-        return table[self.methods].loc[:, low:high]
+    def state(self, low: float, high: float) -> str:
+        """As claimed if the whole interval passes the test, not if all of it fails, else undecided."""
+        bound = self.threshold
+        above = (low > bound, high <= bound)
+        within = (max(-low, high) <= bound, max(low, -high) > bound)
+        passes, fails = {"more than": above, "at most": above[::-1], "within ±": within}[self.test]
+        return "as claimed" if passes else "not" if fails else "undecided"
 
 
-def gather(runs: Mapping[str, Run]) -> Evidence:
-    """What the claims are about, at the paper's lambdas."""
-    mean, sd, stability, evidence, updates = {}, {}, {}, {}, {}
-    for method, run in runs.items():
-        curves, metrics = (rows[rows["lam"].isin(printed.LAMBDAS)] for rows in (run.curves, run.metrics))
-        points = curves.groupby(["lam", "pruned_percent"])["accuracy"]
-        mean[method], sd[method] = points.mean().unstack(), points.std().unstack()
-        stability[method] = metrics.groupby("lam")["stability"].mean()
-        evidence[method] = metrics.groupby("lam")["evidence"].mean()
-        updates[method] = float(total_updates(metrics).mean())
-    return Evidence(mean, sd, stability, evidence, updates)
+def _deviation(curves: pd.DataFrame) -> pd.Series:
+    """Each seed's distance from the mean over seeds, as in Levene's test of spreads; a single seed has none."""
+    seeds = curves.groupby(["method", "lam"])
+    return (curves - seeds.transform("mean")).abs().mean(axis=1).where(seeds.transform("size") > 1)
+
+
+METRICS = {
+    "accuracy of Table 1, mean over 0–90% removed": "accuracy_curve_mean", "stability S, 1 is best": "stability",
+    "evidence, nats": "evidence", "KL, nats": "kl", "updates for all four λ": "updates",
+}  # fmt: skip
+CURVES: dict[str, Callable[[pd.DataFrame], pd.Series]] = {  # of the columns from low to high
+    "accuracy of the whole network": lambda curves: curves[0],
+    "accuracy lost from {low}% to {high}% removed": lambda curves: curves.iloc[:, 0] - curves.iloc[:, -1],
+    "range of the accuracy over {low}–{high}% removed": lambda curves: curves.apply(np.ptp, axis=1),
+    "mean accuracy over {low}–{high}% removed, less 0.90": lambda curves: curves.mean(axis=1, skipna=False) - 0.9,
+    "distance from the mean over seeds, mean over {low}–{high}% removed": _deviation,
+    "share of the weights needed to lose at most {loss}": lambda curves: 1 - removable(curves.dropna(), LOSS) / 100,
+}
+DIFFERENCES: dict[str, tuple[str, Callable[[pd.Series, pd.Series], pd.Series]]] = {  # seed by seed
+    "value": ("({})", lambda one, _: one),
+    "minus": ("({}) − ({})", lambda one, other: one - other),
+    "times": (f"({{}}) − {MUCH:g} × ({{}})", lambda one, other: one - MUCH * other),
+    "ratio": ("({}) / ({}) − 1", lambda one, other: one / other - 1),
+}
+WORDS = {"steps": "fall from each λ to the next", "last": "fall to the last λ", "best": "({}) against the best other"}
+
+
+def of_runs(runs: Mapping[str, Run]) -> Evidence:
+    """What was recorded, at the paper's lambdas."""
+    curves = pd.concat(run.curves for run in runs.values()).query("lam in @printed.LAMBDAS")
+    metrics = pd.concat(run.metrics for run in runs.values()).query("lam in @printed.LAMBDAS")
+    updates = pd.concat({(method, ALL): total_updates(own) for method, own in metrics.groupby("method")}, names=INDEX)
+    metrics = metrics.drop(columns="updates").set_index(INDEX).join(updates.rename("updates"), how="outer")
+    return Evidence(curves.pivot(index=INDEX, columns="pruned_percent", values="accuracy"), metrics)
+
+
+def of_paper() -> Evidence:
+    """What the paper prints, and what could be read off its Figure 1."""
+    tables = printed.tables().replace({"quantity": {"accuracy": "accuracy_curve_mean"}}).fillna({"lam": ALL})
+    metrics = tables.assign(seed=0).pivot(index=INDEX, columns="quantity", values="value").assign(kl=np.nan)
+    curves = printed.curves().assign(seed=0).pivot(index=INDEX, columns="pruned_percent", values="value")
+    return Evidence(curves, metrics, reading=0.006)  # the difference between two points, each read to 0.003
 
 
 def judge(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """A row for each claim: name, claim, quantity, value, test, verdict, run.
-
-    The verdict is holds if every case does, holds in part if some do, does not hold if none does, and not tested
-    without the runs, or with runs that are not at the paper's scale.
-    """
+    """A row for each claim: name, claim, quantity, value, test, verdict, paper_itself, run."""
     usable = {method: run for method, run in runs.items() if run.parameters.profile == "paper"}
-    e, rows = gather(usable), []
+    ours, paper, rows = of_runs(usable) if usable else None, of_paper(), []
     for claim in CLAIMS:
-        outcome = claim.outcome(e) if set(claim.methods) <= set(usable) else {}
-        value = "; ".join(f"{case}: {value}{'' if ok else ' (not)'}" for case, (value, ok) in outcome.items())
-        ids = " ".join(runs[method].id for method in claim.methods if method in runs)
-        judged = {"value": value, "verdict": verdict([ok for _, ok in outcome.values()]), "run": ids}
-        rows.append(claim._asdict() | judged)
-    return pd.DataFrame(rows)[["name", "claim", "quantity", "value", "test", "verdict", "run"]]
+        methods = sorted({*claim.one, *claim.other})
+        cases, theirs = claim.cases(ours) if ours and {*methods} <= {*usable} else [], claim.cases(paper)
+        # what the test says of the paper's own numbers, and which of its cases fail
+        failing = [case for case in theirs if case.state != "as claimed"]
+        counts = f"{verdict(theirs)}, {len(theirs) - len(failing)} of {len(theirs)}"
+        words, pair = WORDS.get(claim.rule) or DIFFERENCES[claim.rule][0], map(", ".join, (claim.one, claim.other))
+        rows.append({
+            "name": claim.name, "claim": claim.claim, "value": in_words(cases), "verdict": verdict(cases),
+            "quantity": f"{claim.quantity}, {words}".format(*pair, low=claim.low, high=claim.high, loss=LOSS),
+            "test": f"{claim.test} {claim.threshold:{'.0%' if claim.rule == 'ratio' else 'g'}}".replace("-", "−"),
+            "paper_itself": counts + "; " * bool(failing) + in_words(failing) if theirs else "–",
+            "run": " ".join(runs[method].id for method in methods if method in runs)})  # fmt: skip
+    return pd.DataFrame(rows)[["name", "claim", "quantity", "value", "test", "verdict", "paper_itself", "run"]]
 
 
-def verdict(cases: list[bool]) -> str:
-    """The verdict on a claim, from whether each of its cases is as claimed."""
-    if not cases:
-        return "not tested"
-    return "holds" if all(cases) else "holds in part" if any(cases) else "does not hold"
+def verdict(cases: list[Case]) -> str:
+    """Holds if every case is as claimed, does not hold if none is, else holds in part; not tested without cases."""
+    ok = [case.state == "as claimed" for case in cases]
+    return "not tested" if not ok else "holds" if all(ok) else "holds in part" if any(ok) else "does not hold"
 
 
-def _loss(e: Evidence, claim: Claim, holds: Callable[[float], bool]) -> Outcome:
-    """Whether the accuracy lost from one percent to another is as claimed."""
-    at = claim.at_percents(e)
-    if claim.rule == "falls":  # after the paper's bends: at 60% for the two smaller lambdas, at 80% for the larger
-        at = {lam: [at_60 if lam < 10 else at_80, at_90] for lam, (at_60, at_80, at_90) in at.items()}
-    return {_at(lam): (f"{a:.3f} → {b:.3f}", bool(holds(a - b))) for lam, (a, b) in at.items()}
-
-
-def _above(e: Evidence, claim: Claim) -> Outcome:
-    """Whether the quantity of one method lies above another's; the test names the two: (a) above (c)."""
-    left, right = re.findall(r"\((\w)\)", claim.test)
-    one, other = (QUANTITIES[claim.quantity](e, method) for method in (left, right))
-    return {_at(lam): (f"({left}) {one[lam]:.3f}, ({right}) {other[lam]:.3f}", bool(one[lam] > other[lam]))
-            for lam in claim.lambdas}  # fmt: skip
-
-
-QUANTITIES: dict[str, Callable[[Evidence, str], pd.Series]] = {
-    "accuracy of the whole network": lambda e, method: e.mean[method][0],
-    "standard deviation over seeds, mean over pruning levels": lambda e, method: e.sd[method].mean(axis="columns"),
-    "standard deviation over seeds, mean over 70–90% removed": lambda e, m: e.sd[m][[70, 80, 90]].mean(axis="columns"),
-    "stability S, 1 is best": lambda e, method: e.stability[method],
-}
-
-
-def _low(e: Evidence, claim: Claim) -> Outcome:
-    """Whether the accuracy of the whole network at the claim's lambda is far below that at every other."""
-    (lam,) = claim.lambdas
-    low, others = e.mean["a"][0][lam], e.mean["a"][0].drop(lam)
-    return {_at(lam): (f"{low:.3f} against {others.min():.3f} or more", bool(others.min() - low > LOSS))}
-
-
-def _each(values: pd.Series, text: str, holds: Callable[[float], bool], claim: Claim) -> Outcome:
-    """A value for each lambda, its words, and whether it is as claimed."""
-    return {_at(lam): (text.format(values[lam]), bool(holds(values[lam]))) for lam in claim.lambdas}
-
-
-def _differs(e: Evidence, claim: Claim, methods: str, holds: Callable[[float], bool]) -> Outcome:
-    """How the methods' accuracies differ from (a)'s."""
-    gaps = {(m, lam): e.mean[m][0][lam] - e.mean["a"][0][lam] for m in methods for lam in claim.lambdas}
-    return {f"({m}) {_at(lam)}": (f"{gap:+.3f}", bool(holds(gap))) for (m, lam), gap in gaps.items()}
-
-
-def _cheaper(e: Evidence, claim: Claim) -> Outcome:
-    return {f"({m})": (f"{e.updates[m] / e.updates['a']:.1%} of (a)'s", e.updates[m] < e.updates["a"]) for m in "cdef"}
-
-
-def _alike(e: Evidence, claim: Claim) -> Outcome:
-    shares = {method: removable(e.mean[method], LOSS) for method in "acdef"}
-    cases = {(m, lam): (shares[m][lam], shares["a"][lam]) for m in "cdef" for lam in claim.lambdas}
-    return {f"({m}) {_at(lam)}": (f"{theirs:.0f}% against {ours:.0f}%", abs(theirs - ours) <= POINTS)
-            for (m, lam), (theirs, ours) in cases.items()}  # fmt: skip
-
-
-def _moves(e: Evidence, claim: Claim, bound: float) -> Outcome:
-    return _each(claim.over_percents(e.mean).apply(np.ptp, axis=1), "moves by {:.3f}", lambda by: by <= bound, claim)
-
-
-RULES: dict[str, Callable[[Evidence, Claim], Outcome]] = {
-    "above": _above, "low": _low, "cheaper": _cheaper, "alike": _alike,
-    "keeps": lambda e, c: _loss(e, c, lambda loss: loss <= LOSS),
-    "loses": lambda e, c: _loss(e, c, lambda loss: loss > LOSS),
-    "falls": lambda e, c: _loss(e, c, lambda loss: loss > 0),
-    "flat": lambda e, c: _moves(e, c, LOSS),
-    "constant": lambda e, c: _moves(e, c, FLAT),
-    "about": lambda e, c: _each(c.over_percents(e.mean).mean(axis=1), "{:.3f}", lambda a: abs(a - 0.9) <= NEAR, c),
-    "steady": lambda e, c: _each(c.over_percents(e.sd).max(axis=1), "{:.3f}", lambda sd: sd <= SMALL_SD, c),
-    "same": lambda e, c: _each(e.stability["d"] / e.stability["c"], "ratio {:.3f}", lambda r: abs(r - 1) <= SAME, c),
-    "worse": lambda e, c: _each((e.evidence["a"] - e.evidence["b"]) / e.evidence["a"].abs(),
-                                "evidence worse by {:.0%}", lambda gap: gap > WORSE, c),
-    "similar": lambda e, c: _differs(e, c, "cdef", lambda gap: gap >= -SIMILAR),
-    "lower": lambda e, c: _differs(e, c, "ce", lambda gap: gap < 0),
-}  # fmt: skip
+def in_words(cases: list[Case]) -> str:
+    """The cases for a reader, those of the same methods together."""
+    return "; ".join(f"{methods} at " + ", ".join(f"{c.at}: {c.number}{MARKS[c.state]}" for c in group)
+                     for methods, group in groupby(cases, key=lambda case: case.methods))  # fmt: skip
 
 
 def _read() -> list[Claim]:
-    """The claims, in the order of claims.csv."""
-    rows = pd.read_csv(Path(__file__).with_name("claims.csv"), dtype=str).to_dict("records")
-    lambdas = [tuple(float(lam) for lam in row.pop("lambdas").split()) for row in rows]
-    return [Claim(**{column: text.format(**globals()) for column, text in row.items()}, lambdas=at)
-            for row, at in zip(rows, lambdas, strict=True)]  # fmt: skip
+    """The claims, in the order of claims.csv; a threshold there is the name of a constant here."""
+    rows = pd.read_csv(Path(__file__).with_name("claims.csv"), dtype={"lambdas": str}, keep_default_na=False)
+    lambdas = [tuple(ALL if lam == "all" else float(lam) for lam in text.split()) for text in rows["lambdas"]]
+    rows = rows.assign(lambdas=lambdas, threshold=rows["threshold"].map(globals()))
+    return [Claim(**row) for row in rows.to_dict("records")]
 
 
 CLAIMS = _read()
