@@ -143,4 +143,4 @@ def test_the_counts_in_the_sentence_are_those_of_the_verdicts(runs):
     assert set(SIGNS) | set(CLAIM_SIGNS) == set(conclusions.VERBS)
     agreeing = judged.isin(["agrees", "explained"]).sum()
     table = conclusions.agreement(runs).plain["text/html"]
-    assert sum(int(number) for number in re.findall(r">(\d+) of \d+<", table)) == agreeing
+    assert sum(int(number) for number in re.findall(r">(\d+)\sof\s\d+<", table)) == agreeing

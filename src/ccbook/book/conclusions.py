@@ -36,7 +36,8 @@ def agreement(runs: Mapping[str, Run]) -> artefacts.Artefact:
     judged = cells.judge(runs)
     groups = judged.assign(n=judged["verdict"].isin(AGREEING)).groupby(["quantity", "method"])["n"]
     counts = groups.agg(["sum", "size"]).astype(str)
-    shown = (counts["sum"] + " of " + counts["size"]).unstack().rename(index=TITLES, columns="({})".format)
+    shown = counts.agg("\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}".join, axis=1).unstack()
+    shown = shown.rename(index=TITLES, columns="({})".format)
     caption = "How many of the paper's numbers agree with ours or are explained, by method."
     return artefacts.table("conclusions-agreement", shown, caption, judged, runs.values())
 
@@ -91,9 +92,9 @@ def removals(rows: pd.DataFrame) -> pd.DataFrame:
 def removal_table(rows: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
     """The removals from points(), for a reader."""
     found = removals(rows)
-    shown = found.replace({"method": {letter: str(METHODS[letter]) for letter in found["method"]}})
-    shown.columns = pd.Index(["method", "λ", "whole network", "weights that can go, %", "accuracy after"])
-    styled = shown.style.format({"λ": "{:g}", "whole network": "{:.1%}", "accuracy after": "{:.1%}"}).hide()
+    shown = found.set_axis(["method", "λ", "whole network", "weights that can go, %", "accuracy after"], axis=1)
+    words = {"method": "({})", "λ": "{:g}", "whole network": "{:.1%}", "accuracy after": "{:.1%}"}
+    styled = shown.style.format(words).hide(axis="index")
     caption = f"The accuracy, and the weights that can be removed for at most {100 * LOSS:.0f} points of it."
     return artefacts.table("conclusions-removals", styled, caption, found, runs.values())
 
