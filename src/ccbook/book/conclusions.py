@@ -36,8 +36,7 @@ def agreement(runs: Mapping[str, Run]) -> artefacts.Artefact:
     judged = cells.judge(runs)
     groups = judged.assign(n=judged["verdict"].isin(AGREEING)).groupby(["quantity", "method"])["n"]
     counts = groups.agg(["sum", "size"]).astype(str)
-    shown = counts.agg("\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}".join, axis=1).unstack()
-    shown = shown.rename(index=TITLES, columns="({})".format)
+    shown = counts.agg("\xa0of\xa0".join, axis=1).unstack().rename(index=TITLES, columns="({})".format)
     caption = "How many of the paper's numbers agree with ours or are explained, by method."
     return artefacts.table("conclusions-agreement", shown, caption, judged, runs.values())
 
