@@ -14,9 +14,9 @@ HIDDEN = 50  # ReLU units between lambda and each tensor, eq. (5)
 def low_rank(feed: str = "scaled", init_slope: float = 1.0) -> Method:
     """Eq. (5): each weight matrix is a constant plus a product of two vectors that depend on lambda.
 
-    Each tensor, mean or log standard deviation, has a hidden layer f of its own. A matrix is
-    (f U1 + c1)ᵀ (f U2 + c2) + B1, of rank one beside B1; a bias is f U + c + B1. U and c start uniform in
-    ±init_slope/√50.
+    Each tensor, mean or log standard deviation, has its own hidden layer h (f in the code). A matrix is
+    (h U1 + c1)ᵀ (h U2 + c2) + B1, which differs from B1 by rank one; a bias is h U1 + c1 + B1. U and c start
+    uniform in ±init_slope/√50.
     """
 
     def init(generators: Sequence[Generator], sizes: Sequence[int], init_log_std: float) -> Params:
