@@ -30,7 +30,7 @@ for method in chapters.METHODS.values():
         NEEDS[method.name] += page(chapters.METHODS[method.start].name)
 NEEDS |= dict.fromkeys(["audit", "results", "claims", "cost", "explorer", "made", "conclusions"], page(*CHAPTERS))
 NEEDS |= {
-    "derivation": [],
+    "derivation": page(*CHAPTERS),
     "speed": RECORDED,  # by `make bench`, never here
     "reruns": [RUNS, *page(*CHAPTERS, "audit")],
 }
