@@ -18,7 +18,7 @@ def note(run: Run) -> Markdown:
     """Where the page's numbers come from."""
     p, receipt = run.parameters, run.receipt
     sentence = (
-        f"Run `{run.id}`: {count(len(run.metrics), 'model')}, {p.dataset}, {receipt['data']['train']:,} training and "
+        f"Run `{run.id}`: {count(p.models, 'model')}, {p.dataset}, {receipt['data']['train']:,} training and "
         f"{receipt['data']['test']:,} test digits, {count(p.epochs, 'epoch')}; computed in {receipt['seconds']:,.0f} s "
         f"on {count(receipt['cores'], 'core')} ({receipt['processor']})."
     )
