@@ -17,6 +17,7 @@ AGREEING = ["agrees", "explained"]
 VERBS = {
     "agrees": "agree", "close": "are close", "explained": "are explained by a constant of the network",
     "differs": "differ", "holds": "hold", "holds in part": "hold in part", "does not hold": "don't hold",
+    "undecided": "are undecided",
     "not tested": "are not tested",
 }  # fmt: skip
 

@@ -13,8 +13,8 @@ from ccbook.records.run import Run
 from ccbook.wording import count, mean_sd
 
 SIGNS = {"agrees": "✓", "close": "≈", "explained": "≡", "differs": "✗", "not tested": "–"}  # of a cell's verdict
-CLAIM_SIGNS = {"holds": "✓", "holds in part": "≈", "does not hold": "✗", "not tested": "–"}
-_HUES = {"✓": "#d7eef4", "≈": "#fdf0c8", "≡": "#e4e0f2", "✗": "#f8d9c4"}
+CLAIM_SIGNS = {"holds": "✓", "holds in part": "≈", "undecided": "?", "does not hold": "✗", "not tested": "–"}
+_HUES = {"✓": "#d7eef4", "≈": "#fdf0c8", "≡": "#e4e0f2", "?": "#e6e6e6", "✗": "#f8d9c4"}
 COLOURS = {sign: f"background-color: {hue}; color: black" for sign, hue in _HUES.items()} | {"–": ""}  # CSS
 TITLES = {
     "accuracy": "accuracy", "accuracy_curve_mean": "accuracy, mean of 0–90% removed", "stability": "stability",

@@ -44,8 +44,8 @@ def pruning(curves: pd.DataFrame, ax: Axes) -> Axes:
     """Accuracy against the percent of weights removed: mean over seeds, and a band from the least to the greatest."""
     lambdas = sorted(curves["lam"].unique())
     markers = [MARKERS[k % len(MARKERS)] for k in range(len(lambdas))]
-    sns.lineplot(curves, x="pruned_percent", y="accuracy", errorbar=("pi", 100), hue="lam", hue_order=lambdas,
-                 palette=palette(lambdas), style="lam", style_order=lambdas, markers=markers, ax=ax)  # fmt: skip
+    sns.lineplot(curves, x="pruned_percent", y="accuracy", errorbar=("pi", 100), hue="lam", hue_order=lambdas, ax=ax,
+                 palette=palette(lambdas), style="lam", style_order=lambdas, markers=markers, dashes=False)  # fmt: skip
     ax.set(xlabel="weights removed, %", ylabel="test accuracy", xticks=range(0, 100, 10), ylim=(0, 1))
     ax.legend(ax.get_legend_handles_labels()[0], [f"{lam:g}" for lam in lambdas], title="λ")
     return ax

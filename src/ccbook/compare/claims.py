@@ -168,9 +168,11 @@ def judge(runs: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def verdict(cases: list[Case]) -> str:
-    """Holds if every case is as claimed, does not hold if none is, else holds in part; not tested without cases."""
-    ok = [case.state == "as claimed" for case in cases]
-    return "not tested" if not ok else "holds" if all(ok) else "holds in part" if any(ok) else "does not hold"
+    """Holds if every case is as claimed, undecided if every case is, does not hold if none is, else holds in part."""
+    states = {case.state for case in cases}
+    if "as claimed" in states:
+        return "holds" if len(states) == 1 else "holds in part"
+    return "does not hold" if "not" in states else "undecided" if states else "not tested"
 
 
 def in_words(cases: list[Case]) -> str:
