@@ -21,7 +21,8 @@ from ccbook.chapters import METHODS, defaults
 from ccbook.compare import cells, distance, printed
 from ccbook.machine import download
 from ccbook.parameters import PROFILES
-from ccbook.records.run import Run
+from ccbook.records import store
+from ccbook.records.run import Run, read
 from ccbook.wording import count
 from complexity_control import pruning
 from complexity_control.digits import scale
@@ -114,6 +115,11 @@ def best(study: pd.DataFrame) -> pd.DataFrame:
     """The trial of each family that is nearest to the paper at the lambdas to choose by, of all trials."""
     few = study[study["seeds"] == study["seeds"].min()]
     return few.loc[few.groupby("family")["chosen_by"].idxmin()]
+
+
+def nearest(study: pd.DataFrame) -> dict[str, Run]:
+    """The runs of the best trials, by the method's letter."""
+    return {name[0]: read(store.home() / name) for ids in best(study)["runs"] for name in ids.split()}
 
 
 def choice(study: pd.DataFrame) -> Markdown:
