@@ -140,27 +140,40 @@ def choice(study: pd.DataFrame) -> Markdown:
 
 def map_of_trials(study: pd.DataFrame, runs: Iterable[Run]) -> artefacts.Artefact:
     """Each trial's distance at the lambdas to choose by, across, and at the untouched ones, up; a panel each family."""
-    trained = study[study["seeds"] == study["seeds"].min()]
-    figure, axes = plt.subplots(1, 2, figsize=(9.5, 6.5), layout="constrained")
+    trained = _numbered(study)[study["seeds"] == study["seeds"].min()]
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 7), sharex=True, sharey=True, layout="constrained")
     for (family, rows), ax in zip(trained.groupby("family"), axes, strict=True):
         for k, row in enumerate(rows.itertuples()):
             colour = "black" if row.book else sns.color_palette("colorblind")[k % 10]
             marker = "*" if row.book else plots.MARKERS[k % len(plots.MARKERS)]
-            ax.plot([row.chosen_by], [row.reported], marker, color=colour, markersize=11, label=row.trial, alpha=0.85)
-        ax.set(xlim=(0, None), ylim=(0, None), title=FAMILIES[str(family)], xlabel="at λ = 1 and 100, to choose by")
-        ax.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
-    axes[0].set_ylabel("distance to the paper in tolerances, at λ = 0.1 and 10")
+            ax.plot([row.chosen_by], [row.reported], marker, color=colour, label=f"{row.number} {row.trial}")
+            ax.annotate(str(row.number), (row.chosen_by, row.reported), (5, 3), textcoords="offset points")
+        ax.axvline(1, color="gray", linewidth=0.7)
+        ax.axhline(1, color="gray", linewidth=0.7)
+        ax.set(xscale="log", yscale="log", xlim=(0.9, 5.5), ylim=(0.9, 5.5), title=FAMILIES[str(family)])
+        plots.plain_ticks(ax.xaxis, ax.yaxis)
+        ax.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.08))
+    figure.supxlabel("distance to the paper in tolerances, at λ = 1 and 100, to choose by")
+    axes[0].set_ylabel("at λ = 0.1 and 10, untouched")
     words = "{family}, {trial}: {chosen_by:.2f} and {reported:.2f}"
     alt = "Each trial's distance to the paper at the lambdas to choose by and at the untouched ones. "
-    caption = "How far each setting lies from the whole paper; the star is the book's."
+    caption = "How far each setting lies from the whole paper; the star is the book's, the lines are at one tolerance."
     return artefacts.figure("audit-distances", figure, caption, alt + in_words(trained, words), study, runs)
+
+
+def _numbered(study: pd.DataFrame) -> pd.DataFrame:
+    """With a number for each trial of a family, whatever its seeds."""
+    return study.assign(number=study.groupby("family")["trial"].transform(lambda names: names.factorize()[0] + 1))
 
 
 def trials(study: pd.DataFrame, runs: Iterable[Run]) -> artefacts.Artefact:
     """The trials, one a row."""
     titles = {"chosen_by": "λ = 1, 100", "reported": "λ = 0.1, 10", **PARTS}
-    shown = study.replace({"family": FAMILIES}).drop(columns=["runs", "book"]).rename(columns=titles)
-    styled = shown.style.format(dict.fromkeys(titles.values(), "{:.2f}"), na_rep="–").hide(axis="index")
+    shown = _numbered(study).replace({"family": FAMILIES, "outcome": {"trained": ""}})
+    shown = shown[["family", "number", "trial", "seeds", *titles, "outcome"]].rename(columns=titles)
+    formats = dict.fromkeys(titles.values(), "{:.2f}") | {"seeds": "{:.0f}"}
+    styled = shown.style.format(formats, na_rep="–").hide(axis="index")
+    styled = styled.set_properties(subset=["trial"], **{"white-space": "nowrap", "text-align": "left"})
     return artefacts.table("audit-trials", styled, "The trials and their distances, in tolerances.", study, runs)
 
 
