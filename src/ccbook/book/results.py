@@ -97,8 +97,9 @@ def table(judged: pd.DataFrame, quantity: str, caption: str, runs: Mapping[str, 
 def whole_networks(runs: Mapping[str, Run]) -> artefacts.Artefact:
     """Accuracy of the whole network: ours, mean ± sd over seeds, and the start of the paper's curve, where known."""
     rows = figure1_rows(runs).query("pruned_percent == 0 and lam in @printed.LAMBDAS")
-    text = [f"{metric('accuracy', row.mean_, row.sd)} <br><small>paper {metric('accuracy', row.paper)}</small>"
-            for row in rows.rename(columns={"mean": "mean_"}).itertuples()]  # fmt: skip
+    text = [metric("accuracy", row["mean"], row["sd"])
+            + ("" if np.isnan(row["paper"]) else f"<br><small>paper {metric('accuracy', row['paper'])}</small>")
+            for row in rows.to_dict("records")]  # fmt: skip
     shown = rows.assign(text=text, method=rows["method"].map(lambda letter: str(METHODS[letter])))
     styled = shown.assign(lam=rows["lam"].map("λ = {:g}".format)).pivot(index="method", columns="lam", values="text")
     caption = "Accuracy of the whole network: ours, and the start of the paper's curve in Figure 1."
