@@ -39,7 +39,7 @@ ORDERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of removal, the lar
     "|μ|": lambda mean, log_std: -mean.abs(),
     "density at zero": lambda mean, log_std: pruning.log_density(mean, log_std) - log_std,
 }
-LEVELS = [*range(0, 60, 10), *range(60, 100, 2)]  # percent removed
+LEVELS = range(100)  # percent removed
 
 
 def try_settings(profile: str, device: str, seeds: list[int]) -> pd.DataFrame:
