@@ -66,7 +66,7 @@ def figure1(runs: Mapping[str, Run]) -> artefacts.Artefact:
     figure.legend([*handles, theirs], labels, loc="outside lower center", ncols=len(labels))
     for text in {mark(run) for run in runs.values()} - {""}:
         figure.suptitle(text, color="firebrick")
-    caption = "Figure 1, ours (mean, and band from the least to the greatest of the seeds) and the paper's (dashed)."
+    caption = "Accuracy as weights are removed: ours, the mean and the range over the seeds, and the paper's, dashed."
     alt = f"Test accuracy as {mean.columns[0]}% to {mean.columns[-1]}% of the weights are removed, "
     alt += f"a panel for each method, a curve for each λ, the paper's dashed. Ours: {'; '.join(words)}."
     return artefacts.figure("results-figure1", figure, caption, alt, figure1_rows(runs), runs.values())

@@ -71,7 +71,7 @@ class Claim(NamedTuple):
         for methods, lambdas, by_seed in self.compared(lambda *cell: table.reindex([cell]).iloc[0]):
             if values := by_seed.dropna().tolist():
                 mean, half = float(np.mean(values)), interval(values) if len(values) > 1 else reading
-                form = ".1%" if self.rule == "ratio" else ",.0f" if abs(mean) > 100 else ".4f"
+                form = ".1%" if self.rule == "ratio" else ",.0f" if abs(mean) > 10 else ".4f"
                 text = f"{mean:{form}}" + (f" ± {half:{form}}" if half > 1e-9 else "")
                 at = "all λ" if lambdas == (ALL,) else "λ=" + "→".join(map("{:g}".format, lambdas))
                 cases.append(Case(methods, at, text.replace("-", "−"), self.state(mean - half, mean + half)))
