@@ -45,10 +45,12 @@ def run(prepare: Callable[[], Callable[..., Any]], jobs: Sequence[tuple], cores:
     for task in enumerate(jobs):
         tasks.put(task)
     results: dict[int, Any] = {}
+    started: list[Any] = []  # this process may have other children
     try:
         with _undisturbed():
             for process in processes:
                 process.start()
+                started.append(process)
         while len(results) < len(jobs):
             try:
                 kind, *content = events.get(timeout=0.5)
@@ -65,12 +67,12 @@ def run(prepare: Callable[[], Callable[..., Any]], jobs: Sequence[tuple], cores:
         for _ in processes:
             tasks.put(None)  # an end of their own choice lets them tidy up
     except BaseException:
-        for child in multiprocessing.active_children():
-            child.terminate()
+        for process in started:
+            process.terminate()
         raise
     finally:
-        for child in multiprocessing.active_children():
-            child.join()
+        for process in started:
+            process.join()
         tasks.cancel_join_thread()  # nobody reads what is left of it
     return [results[k] for k in range(len(jobs))]
 
