@@ -70,7 +70,7 @@ def _tried(trials: pd.DataFrame, profile: str, device: str, seeds: list[int]) ->
     books: dict[tuple[str, str], bool] = {}
     for row in trials.to_dict("records"):
         family, methods, trial = (row.pop(name) for name in ("family", "methods", "trial"))
-        changes = {n: v for n, v in row.items() if not pd.isna(v)} | {"profile": profile, "device": device}
+        changes = {n: v for n, v in row.items() if not pd.isna(v)}
         for letter in methods:
             usual = defaults(METHODS[letter].name) | {"profile": profile, "device": device}
             jobs.append((letter, usual | changes | {"seeds": seeds}))
@@ -185,14 +185,20 @@ def levels(runs: Mapping[str, Run], profile: str, device: str) -> pd.DataFrame:
     """
     digits, rows = download.load("MNIST", device, test=PROFILES[profile].test), []
     for letter, run in runs.items():
-        first = run.metrics.query("seed == seed.min() and lam in @printed.LAMBDAS")
-        q = Posterior(*({n: t[first.index].to(device) for n, t in part.items()} for part in run.posterior))
+        first, q = _first_seed(run, device)
         for order, density in ORDERS.items():
             for percent in LEVELS:
                 right = accuracy(without(q, percent, density), digits.test_images, digits.test_labels).tolist()
                 rows += [(order, letter, lam, percent, a) for lam, a in zip(first["lam"], right, strict=True)]
     fine = pd.DataFrame(rows, columns=["order", "method", "lam", "pruned_percent", "accuracy"])
     return fine.merge(printed.curves().rename(columns={"value": "paper"}), how="left")
+
+
+def _first_seed(run: Run, device: str) -> tuple[pd.DataFrame, Posterior]:
+    """The metrics and the posteriors of a run's first seed at the paper's lambdas, row by row."""
+    first = run.metrics.query("seed == seed.min() and lam in @printed.LAMBDAS")
+    q = Posterior(*({n: t[first.index].to(device) for n, t in part.items()} for part in run.posterior))
+    return first, q
 
 
 def without(q: Posterior, percent: int, density: Callable[[Tensor, Tensor], Tensor]) -> Posterior:
@@ -236,8 +242,9 @@ def likelihoods(runs: Mapping[str, Run], profile: str, device: str) -> pd.DataFr
     digits, rows = download.load("MNIST", device, PROFILES[profile].train), []
     x, y = scale(digits.train_images).unsqueeze(0), digits.train_labels
     for letter, run in runs.items():
-        for k, row in run.metrics.query("seed == seed.min() and lam in @printed.LAMBDAS").iterrows():
-            q = Posterior(*({n: t[[k]].to(device) for n, t in part.items()} for part in run.posterior))
+        first, posteriors = _first_seed(run, device)
+        for k, row in enumerate(first.to_dict("records")):  # one by one: all of them together take much memory
+            q = Posterior(*({n: t[[k]] for n, t in part.items()} for part in posteriors))
             noise = [normal([Generator(device).manual_seed(0)], mean.shape[1:]) for mean in q.mean.values()]
             fits = {"expected": row["log_likelihood"]}
             for reading, weights in {"one draw": drawn(q, noise), "at the mean": q.mean}.items():
