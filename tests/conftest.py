@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, is_hypothesis_test
 from hypothesis import settings as examples
 
 from ccbook import ROOT, chapters, parameters, perform
+from ccbook.machine.idx import FILES
 from ccbook.parameters import Parameters
 from ccbook.records import store
 from ccbook.records.run import Run
-from complexity_control.digits import FILES, Digits
+from complexity_control.digits import Digits
 from tests.helpers import write_idx
 
 # whoever starts the tests in the background has Ctrl-C ignored, by them and by all that they start

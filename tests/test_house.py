@@ -106,7 +106,7 @@ COMMANDS = """
 import sys
 from click.testing import CliRunner
 from ccbook.cli import main
-for words in (["run", "g", "--set", *sys.argv[1:]], ["runs", "--method", "g_ridge"], ["run", "--help"]):
+for words in (["run", "h", "--set", *sys.argv[1:]], ["runs", "--method", "h_ridge"], ["run", "--help"]):
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
     print(result.output)
@@ -121,19 +121,20 @@ def test_a_method_is_one_file_one_line_and_one_notebook(tmp_path, folder):
     (science / "ridge.py").write_text(ridge)
     table = project / "src" / "ccbook" / "chapters.py"
     last = re.findall(r"^    Chapter\(.*\n(?=\)\})", table.read_text(), re.MULTILINE)[0]
-    table.write_text(table.read_text().replace(last, f'{last}    Chapter("g", "g_ridge", "ridge", "ridge"),\n'))
-    notebook = (project / "chapters" / "e_linear.ipynb").read_text().replace("e_linear", "g_ridge")
-    (project / "chapters" / "g_ridge.ipynb").write_text(notebook)
+    table.write_text(table.read_text().replace(last, f'{last}    Chapter("h", "h_ridge", "ridge", "ridge"),\n'))
+    notebook = (project / "chapters" / "e_linear.ipynb").read_text().replace("e_linear", "h_ridge")
+    (project / "chapters" / "h_ridge.ipynb").write_text(notebook)
     small = ["profile=quick", f"dataset={folder}", "hidden=4", "lambdas=1,10"]
     run = subprocess.run([sys.executable, "-c", COMMANDS, *small], env=variables, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     ran, listed, helped = re.split(r"\n\n(?=run |Usage)", run.stdout)
-    (receipt,) = Path(variables["CCBOOK_RUNS"]).glob("g_ridge-*/receipt.json")
+    (receipt,) = Path(variables["CCBOOK_RUNS"]).glob("h_ridge-*/receipt.json")
     assert receipt.parent.name in ran
     assert receipt.parent.name in listed
-    assert "g: " in helped or "only c, e, g" in helped
+    assert "h_ridge" in helped
+    assert "(only e, h)" in helped
     assert "science/methods/ridge.py" in json.loads(receipt.read_text())["artefacts"]
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "2", "--nolock", "--config", "profile=quick"]
     planned = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True)
     assert planned.returncode == 0, planned.stderr
-    assert re.search(r"^g_ridge +1$", planned.stdout, re.MULTILINE)
+    assert re.search(r"^h_ridge +1$", planned.stdout, re.MULTILINE)

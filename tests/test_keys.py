@@ -12,6 +12,7 @@ import torch
 
 import complexity_control
 from ccbook import chapters, parameters
+from ccbook.machine.idx import fingerprint
 from ccbook.records import provenance
 from ccbook.records.run import key
 
@@ -52,7 +53,7 @@ def edited(file: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("training.py", "    return -evidence(", "    # the sign of eq. (4)\n    return -evidence("),
+        ("training.py", "    losses = -evidence(", "    # the sign of eq. (4)\n    losses = -evidence("),
         ("training.py", '"""The only training loop."""', '"""The one loop."""\n'),
         ("objective.py", "The terms of the generalised evidence", "The summands of the evidence"),
         ("posterior.py", "Mean-field Gaussian q(w)", "A normal distribution of each weight"),
@@ -63,7 +64,7 @@ def edited(file: Path, old: str, new: str) -> None:
         ("posterior.py", "named: dict[str, tuple[int, ...]] = {}", "named = {}"),
         ("objective.py", "a standard deviation must be positive", "give a positive one"),
         ("training.py", "raise DivergedError(", "raise ArithmeticError('and by the way', "),
-        ("digits.py", "has neither {name} nor {name}.gz; put", "lacks {name}: put"),
+        ("training.py", "diverged in epoch {epoch} at", "at {epoch}, of"),
     ],
     ids=["comment", "docstring of a module", "docstring of a function", "docstring of a class", "line break", "spaces",
          "annotations of a function", "annotation of a field", "annotation of a variable", "words of an error",
@@ -78,15 +79,16 @@ def test_what_changes_no_number_changes_no_key(science, keys, file, old, new):
 @pytest.mark.parametrize(
     ("file", "old", "new", "methods"),
     [
-        ("training.py", "return -evidence(", "return evidence(", "abcdef"),
-        ("training.py", "learning_rate: float = 5e-4", "learning_rate: float = 5e-3", "abcdef"),
-        ("pruning.py", "/ curve[:, -1]", "/ curve[:, -2]", "abcdef"),
-        ("methods/direct.py", "math.sqrt(6 / sum(shape))", "math.sqrt(3 / sum(shape))", "abcdef"),
+        ("training.py", "losses = -evidence(", "losses = evidence(", "abcdefg"),
+        ("training.py", "learning_rate: float = 5e-4", "learning_rate: float = 5e-3", "abcdefg"),
+        ("pruning.py", "/ curve[:, -1]", "/ curve[:, -2]", "abcdefg"),
+        ("methods/direct.py", "math.sqrt(6 / sum(shape))", "math.sqrt(3 / sum(shape))", "abcdefg"),
         ("methods/linear.py", "init_slope * t", "-init_slope * t", "e"),
         ("methods/low_rank.py", "HIDDEN = 50", "HIDDEN = 51", "c"),
-        ("method.py", "lam / 100", "lam / 10", "abcdef"),
+        ("methods/tempered.py", "- lam.log()", "+ lam.log()", "g"),
+        ("method.py", "lam / 100", "lam / 10", "abcdefg"),
     ],
-    ids=["sign", "setting", "index", "common start", "linear", "low-rank", "feed"],
+    ids=["sign", "setting", "index", "common start", "linear", "low-rank", "tempered", "feed"],
 )
 def test_what_changes_a_number_changes_the_keys_of_the_methods_that_it_is_part_of(
     science, keys, file, old, new, methods
@@ -154,11 +156,11 @@ def test_the_sources_of_a_method_are_all_that_it_imports_of_the_science():
 
 
 def test_the_key_follows_parameters_and_digits_but_not_the_path_of_the_digits(settings, folder, digits, tmp_path):
-    p, checksum = settings(dataset=str(folder)), digits.checksum
+    p, checksum = settings(dataset=str(folder)), fingerprint(digits)
     moved = folder.rename(tmp_path / "moved")
     assert key(p, checksum) == key(settings(dataset=str(moved)), checksum)
     assert key(p, checksum) == key(p.model_copy(update={"force": True}), checksum)
-    assert key(p, checksum) != key(p, digits._replace(test_labels=digits.test_labels.flip(0)).checksum)
+    assert key(p, checksum) != key(p, fingerprint(digits._replace(test_labels=digits.test_labels.flip(0))))
     for name, value in {"prior_std": 1, "epochs": 1, "seeds": [1], "hidden": [99], "precision": "bfloat16"}.items():
         assert key(p, checksum) != key(settings(dataset=str(moved), **{name: value}), checksum), name
 
@@ -175,7 +177,7 @@ def test_the_key_follows_the_release_of_torch_but_not_its_build(settings, monkey
 def test_a_run_keeps_the_sources_that_its_key_follows_from(run):
     expected = provenance.sources("direct")
     assert run.sources == expected
-    assert set(run.numbers) == {"curves.csv", "metrics.csv", "posterior.safetensors"}
+    assert set(run.numbers) == {"curves.csv", "history.csv", "metrics.csv", "posterior.safetensors"}
     assert {f"science/{path}" for path in expected} | set(run.numbers) == set(run.receipt["artefacts"])
     assert run.current
 

@@ -1,12 +1,15 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.distributions import Normal, kl_divergence
 
-from complexity_control import direct, linear, low_rank
+from complexity_control import direct, linear, low_rank, tempered
 from complexity_control.objective import evidence, kl, log_likelihood
 from complexity_control.posterior import layer_noise, product, sampled_logits, to_flat
-from complexity_control.training import Model, sampled_lambdas
+from complexity_control.training import Model, Settings, sampled_lambdas
 from tests.networks import generators
 
 PAPER = [784, 100, 10]
@@ -22,7 +25,11 @@ def moved(method, sizes, models=1):
     }
 
 
-@pytest.mark.parametrize(("method", "count"), [(direct(), 159_020), (low_rank(), 272_428), (linear(), 318_040)])
+COUNTS = [(direct(), 159_020), (low_rank(), 272_428), (linear(), 318_040), (tempered(), 247_362),
+          (tempered(degree=0, slope=False), 159_020)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "count"), COUNTS)
 def test_the_number_of_trained_parameters(method, count):
     assert sum(t[0].numel() for t in method.init(generators(1), PAPER, -3.0).values()) == count
 
@@ -55,10 +62,85 @@ def test_a_linear_hypernetwork_starts_as_a_direct_posterior_whatever_lambda():
         assert torch.equal(q[name], t.repeat_interleave(2, 0))
 
 
-@pytest.mark.parametrize("feed", ["scaled", "log", "raw"])
-@pytest.mark.parametrize("make", [low_rank, linear])
-def test_a_stack_of_hypernetworks_generates_like_each_alone(make, feed):
-    method = make(feed)
+def test_the_slope_of_a_linear_hypernetwork_starts_at_another_start_and_at_ones():
+    zero, both = (linear(init_slope=s, init_ones=o).init(generators(2), SMALL, -3.0) for s, o in ((0, 0), (0.5, 2)))
+    for name, slope in both.items():
+        if name.endswith(".b2"):  # each name is that of a tensor, and .b2 or .b3 of eq. (6)
+            other = (slope - 2) / 0.5
+            assert not zero[name].any()
+            if "log_std" in name:
+                torch.testing.assert_close(other, torch.full_like(other, -3.0))
+            else:
+                assert other.std() > 0
+        else:
+            assert torch.equal(slope, zero[name])
+
+
+PRIOR_STD = 0.1
+
+
+def tempered_posterior(lam, scale=1.0, seed=0):
+    """A posterior of generated m and prices, alone: no polynomial, no slope."""
+    draw = torch.Generator().manual_seed(seed)
+    start = tempered(PRIOR_STD, degree=0, slope=False).init(generators(1), SMALL, -3.0)
+    params = {n: t.double() + scale * torch.randn(t.shape, generator=draw) for n, t in start.items()}
+    at = torch.tensor([lam], dtype=torch.float64)
+    return params, tempered(PRIOR_STD, degree=0, slope=False).posterior(params, at)
+
+
+@given(lam=st.floats(1e-6, 1e6), scale=st.floats(0.01, 3), seed=st.integers(0, 100))
+def test_a_tempered_posterior_is_finite_and_no_wider_than_the_prior(lam, scale, seed):
+    _, q = tempered_posterior([lam], scale, seed)
+    for name, log_std in q.log_std.items():
+        variance = (2 * log_std).exp()
+        assert q.mean[name].isfinite().all()
+        assert ((variance > 0) & (variance <= PRIOR_STD**2 * (1 + 1e-12))).all()
+
+
+@given(lam=st.floats(1e-6, 1e6), factor=st.floats(1.01, 100), seed=st.integers(0, 100))
+def test_the_kl_of_a_tempered_posterior_falls_as_lambda_grows(lam, factor, seed):
+    _, q = tempered_posterior([lam, lam * factor], 1.0, seed)
+    lower, higher = kl(q, PRIOR_STD).tolist()
+    assert higher < lower or lower < 1e-9  # both are the prior
+
+
+def test_a_tempered_weight_is_half_given_up_at_its_price_and_the_prior_beyond():
+    params, q = tempered_posterior([1e-9, 1e12])
+    for name, mean in q.mean.items():
+        torch.testing.assert_close(mean[0], params[f"{name}.m"][0], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(q.log_std[name][1].exp(), torch.full_like(mean[1], PRIOR_STD), rtol=1e-4, atol=0)
+        assert mean[1].abs().max() < 1e-3
+        price = (5 * params[f"{name}.a"]).exp().flatten()[:1]  # of the first weight
+        at = tempered(PRIOR_STD, degree=0, slope=False).posterior(params, price.view(1, 1))
+        torch.testing.assert_close(at.mean[name].flatten()[:1], params[f"{name}.m"].flatten()[:1] / 2)
+        torch.testing.assert_close((2 * at.log_std[name]).exp().flatten()[0].item(), PRIOR_STD**2 / 2)
+
+
+def test_a_tempered_hypernetwork_starts_at_the_given_deviation_at_the_middle_lambda():
+    q = tempered(PRIOR_STD).posterior(tempered(PRIOR_STD).init(generators(1), SMALL, -3.0), torch.tensor([[10**0.5]]))
+    for log_std in q.log_std.values():
+        torch.testing.assert_close(log_std, torch.full_like(log_std, -3.0))
+
+
+def test_two_numbers_a_weight_are_the_optimum_for_every_lambda_of_a_quadratic_likelihood():
+    """log p(D | w) = -h (w - m)² / 2: the evidence's gradient by mean and deviation is zero at every lambda."""
+    curvature, maximum = torch.tensor([0.3, 40.0, 900.0]).double(), torch.tensor([0.7, -0.2, 1.5]).double()
+    price = curvature * PRIOR_STD**2
+    for lam in (10 ** torch.linspace(-1, 2, 13).double()).tolist():
+        s = torch.sigmoid(price.log() - math.log(lam))
+        mean, std = (maximum * s).requires_grad_(), (PRIOR_STD * (1 - s).sqrt()).requires_grad_()
+        fit = -(curvature * ((mean - maximum) ** 2 + std**2)).sum() / 2
+        divergence = kl_divergence(Normal(mean, std), Normal(torch.zeros_like(mean), PRIOR_STD)).sum()
+        by_mean, by_std = torch.autograd.grad(fit - lam * divergence, (mean, std))
+        assert (by_mean.abs() < 1e-9 * (curvature * maximum).abs()).all()
+        assert (by_std.abs() < 1e-9 * curvature * std + 1e-9 * lam / std).all()
+
+
+@pytest.mark.parametrize("make", [lambda: low_rank("scaled"), lambda: low_rank("log"), lambda: low_rank("raw"),
+                                  lambda: linear("scaled"), lambda: linear("log"), lambda: linear("raw"), tempered,
+                                  lambda: tempered(degree=2, slope=False)])  # fmt: skip
+def test_a_stack_of_hypernetworks_generates_like_each_alone(make):
+    method = make()
     params = moved(method, SMALL, models=2)
     lam = torch.tensor([[0.1, 1.0, 100.0], [10.0, 2.0, 0.5]])
     together = to_flat(method.posterior(params, lam))
@@ -68,18 +150,16 @@ def test_a_stack_of_hypernetworks_generates_like_each_alone(make, feed):
             torch.testing.assert_close(alone[name], together[name][3 * model : 3 * model + 3])
 
 
-@pytest.mark.parametrize("method", [direct(), low_rank("log"), linear("raw")])
+@pytest.mark.parametrize("method", [low_rank("log"), linear("raw")])
 def test_the_short_way_through_the_first_layers_means_leads_where_the_dense_one_does(method):
     params = {n: t.double() for n, t in moved(method, SMALL, models=2).items()}
     lam = torch.tensor([[0.5, 50.0, 3.0], [1.0, 2.0, 7.0]], dtype=torch.float64)
-    if method.posterior(params, lam).mean["W1"].shape[0] == 2:  # a direct posterior is one lambda's
-        lam = lam[:, :1]
     x = torch.randn(2, 5, 6, dtype=torch.float64)
     dense = product(x, method.posterior(params, lam).mean["W1"])
     torch.testing.assert_close(method.mean_pass(params, lam, x), dense)
 
 
-@pytest.mark.parametrize("make", [low_rank, linear])
+@pytest.mark.parametrize("make", [low_rank, linear, tempered])
 def test_gradients_of_the_evidence_agree_with_finite_differences(make):
     method = make()
     params = {n: t.double().requires_grad_() for n, t in moved(method, [3, 2, 2]).items()}
@@ -94,7 +174,7 @@ def test_gradients_of_the_evidence_agree_with_finite_differences(make):
         torch.set_default_dtype(torch.float64)
         try:
             noise = layer_noise(generators(2), [2, 2], 5)
-            logits = sampled_logits(q, x, noise, method.mean_pass(changed, lam, x))
+            logits = sampled_logits(q, x, noise, method.mean_pass and method.mean_pass(changed, lam, x))
         finally:
             torch.set_default_dtype(torch.float32)
         return evidence(log_likelihood(logits, labels), kl(q, 0.1), lam.flatten()).sum()
@@ -103,8 +183,16 @@ def test_gradients_of_the_evidence_agree_with_finite_differences(make):
 
 
 def test_a_hypernetworks_lambdas_are_log_uniform():
-    lam = sampled_lambdas([Model(None, seed) for seed in range(4)], generators(4), 1_000).flatten().log10()
+    settings = Settings(samples=1_000)
+    lam = sampled_lambdas([Model(None, seed) for seed in range(4)], generators(4), settings).flatten().log10()
     assert lam.min() >= -1
     assert lam.max() <= 2
     thirds = torch.histc(lam, bins=3, min=-1, max=2) / len(lam)
     assert thirds.tolist() == pytest.approx([1 / 3] * 3, abs=0.03)
+
+
+def test_stratified_lambdas_come_one_from_each_part_of_the_range():
+    settings = Settings(samples=4, stratified=True)
+    models = [Model(None, seed) for seed in range(50)]
+    parts = ((sampled_lambdas(models, generators(50), settings).log10() + 1) / 3 * 4).floor()
+    assert torch.equal(parts, torch.arange(4.0).expand(50, 4))

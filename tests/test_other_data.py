@@ -7,9 +7,9 @@ import torch
 from ccbook import chapters, perform
 from ccbook.book import formats, plots, run_pages
 from ccbook.machine import download
+from ccbook.machine.idx import FILES
 from ccbook.records import history
 from ccbook.records.run import read
-from complexity_control.digits import FILES
 from tests.helpers import ccbook, ended, write_idx
 
 

@@ -1,9 +1,10 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from complexity_control import direct, fit, from_flat, linear, low_rank, start, to_flat, training, updates
+from complexity_control import direct, fit, from_flat, linear, low_rank, start, tempered, to_flat, training, updates
 from complexity_control.objective import evidence, kl, log_likelihood
 from complexity_control.posterior import layer_noise, sampled_logits
 from complexity_control.training import DivergedError, Model, Settings, generator
@@ -88,7 +89,9 @@ def test_at_a_tiny_lambda_the_digits_are_learnt(digits):
     assert fits.item() > 0.3 * 200 * math.log(1 / 3)
 
 
-@pytest.mark.parametrize("method", [direct(), low_rank(), linear()], ids=["direct", "low_rank", "linear"])
+@pytest.mark.parametrize(
+    "method", [direct(), low_rank(), linear(), tempered()], ids=["direct", "low_rank", "linear", "tempered"]
+)
 def test_the_gradient_is_the_one_of_plain_autograd(digits, method):
     """Whatever the method; clipped by torch.func as by hand."""
     models = [Model(None, seed) for seed in (0, 1)]
@@ -128,6 +131,47 @@ def test_the_loss_of_drawn_weights_is_the_one_written_out(digits, method):
         fit = torch.distributions.Categorical(logits=hidden @ w2 + b2).log_prob(batch.labels[0]).mean()
         expected.append(lam * kl(q, 0.1)[k] / 200 - fit)
     torch.testing.assert_close(losses, torch.stack(expected).view(2, 2).mean(1))
+
+
+def test_the_loss_of_each_lambda_is_weighed_by_its_power(digits):
+    models = [Model(None, seed) for seed in (0, 1)]
+    params, batch = start(linear(), models, digits, small()), training_batch(digits, models, 2)
+    noise = [draw.view(2, 2, *draw.shape[1:]) for draw in batch.noise]
+    alone = [batch._replace(lam=batch.lam[:, k : k + 1], noise=[draw[:, k] for draw in noise]) for k in (0, 1)]
+    each = [training.loss(linear(), params, one, 200, small()) for one in alone]
+    expected = (torch.stack(each, 1) * batch.lam**-0.4).mean(1)
+    torch.testing.assert_close(training.loss(linear(), params, batch, 200, small(lam_power=0.4)), expected)
+
+
+@pytest.mark.parametrize("estimator", ["local", "weights"])
+def test_the_noise_of_biases_may_have_the_variance_for_its_deviation(digits, estimator):
+    """As a posterior whose biases have the deviation sigma², but for the KL, which stays."""
+    models = [Model(0.5, 0), Model(3.0, 0)]
+    params = start(direct(), models, digits, small())
+    squared = {n: 2 * t if n.startswith("log_std.b") else t for n, t in params.items()}
+    batch = training_batch(digits, models, 1)
+    if estimator == "weights":
+        batch = batch._replace(noise=[torch.randn(t.shape) for n, t in params.items() if n.startswith("mean.")])
+    settings = small(estimator=estimator)
+    losses = training.loss(direct(), params, batch, 200, replace(settings, bias_noise="variance"))
+    expected = training.loss(direct(), squared, batch, 200, settings)
+    lam = batch.lam.flatten() / 200
+    expected += lam * (kl(from_flat(params), 0.1) - kl(from_flat(squared), 0.1))
+    torch.testing.assert_close(losses, expected)
+
+
+def test_the_learning_rate_falls_along_a_cosine_to_zero(digits):
+    """By plain gradient descent with a constant gradient, a parameter shows the sum of the rates."""
+
+    def ones(params, batch):
+        return {n: torch.ones_like(t) for n, t in params.items()}, torch.zeros(1)
+
+    settings = small(epochs=3, batch_size=50, optimizer="sgd", learning_rate=0.1, schedule="cosine")
+    begin = start(direct(), ONE, digits, settings)
+    moved = fit(direct(), ONE, digits, settings, begin, gradient=ones)
+    rates = 0.1 * (1 + torch.cos(math.pi * torch.arange(12) / 12)) / 2
+    for name, t in moved.items():
+        torch.testing.assert_close(begin[name] - t, rates.sum().expand_as(t), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("estimator", ["local", "weights"])
@@ -182,10 +226,11 @@ def test_updates_are_the_numbers_that_the_steps_move(digits):
 
 
 def test_each_epoch_tells_its_mean_loss(digits):
-    losses: list[float] = []
+    losses: list[torch.Tensor] = []
     fit(direct(), MODELS, digits, small(epochs=4, learning_rate=0.01), on_epoch=losses.append)
-    assert len(losses) == 4
-    assert losses == sorted(losses, reverse=True)
+    history = torch.stack(losses)
+    assert history.shape == (4, len(MODELS))
+    assert bool((history.diff(dim=0) < 0).all())
 
 
 def test_updates_at_the_papers_scale():

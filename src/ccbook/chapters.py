@@ -15,11 +15,12 @@ from ccbook.wording import did_you_mean
 class Chapter(NamedTuple):
     """A method of the book."""
 
-    letter: str  # the paper's
+    letter: str  # the paper's, and (g) for ours
     name: str  # of its notebook in chapters/
     title: str
     function: str  # complexity_control.methods.FUNCTION.FUNCTION gives the method
     start: str | None = None  # the letter of the method that a fine-tuning starts from
+    papers: bool = True  # whether the paper has it
 
     def __str__(self) -> str:
         return f"({self.letter}) {self.title}"
@@ -42,6 +43,7 @@ METHODS = {chapter.letter: chapter for chapter in (
     Chapter("d", "d_low_rank_fine_tuned", "low-rank, fine-tuned", "direct", start="c"),
     Chapter("e", "e_linear", "linear hypernetwork", "linear"),
     Chapter("f", "f_linear_fine_tuned", "linear, fine-tuned", "direct", start="e"),
+    Chapter("g", "g_tempered", "tempered hypernetwork", "tempered", papers=False),
 )}  # fmt: skip
 
 

@@ -31,11 +31,11 @@ def _reported(then: str = "") -> Iterator[None]:
     except KeyboardInterrupt:
         raise _failure("stopped; what is on record stays, and the same command goes on from there", STOPPED) from None
     except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
+        from ccbook.machine.idx import DataError
         from ccbook.machine.workers import FAILURES
         from ccbook.parameters import ParameterError
         from ccbook.records.run import RunError
         from ccbook.sweep import SweepError
-        from complexity_control import DataError
 
         if isinstance(error, ParameterError | DataError | RunError | SweepError):
             raise _failure(str(error), REFUSED) from error
@@ -291,7 +291,7 @@ def check(profile: str, device: str) -> None:
     try:
         for folder in store.folders():  # every run on record is whole, those of no table too
             read(folder)
-        click.echo(results.report(store.of_profile(profile, device)))
+        click.echo(results.report(store.of_paper(profile, device)))
     except ValueError as error:
         sys.exit(f"ccbook check: {error}")
 

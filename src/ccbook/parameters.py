@@ -1,6 +1,7 @@
 """The parameters of a chapter: named, typed and checked in one place, whoever gives them."""
 
 import dataclasses
+import inspect
 import itertools
 import json
 import reprlib
@@ -87,9 +88,11 @@ class Parameters(pydantic.BaseModel):
     learning_rate: Positive
     optimizer: Literal["adam", "sgd"]
     momentum: Float = Field(ge=0, lt=1)
+    schedule: Literal["constant", "cosine"]
     clip: Float = Field(ge=0, le=1e30)
     precision: Literal["float32", "bfloat16"]
     estimator: Literal["local", "weights"]
+    bias_noise: Literal["std", "variance"]
     shuffle: bool
     prior_std: Positive
     init_log_std: Float = Field(ge=-20, le=5)
@@ -147,11 +150,11 @@ class Parameters(pydantic.BaseModel):
 
 
 class Hypernetwork(Parameters):
-    """Parameters of (c) and (e)."""
+    """Parameters of every hypernetwork."""
 
-    feed: Literal["scaled", "log", "raw"]
     samples: Int = Field(ge=1, le=1_000)
-    init_slope: Float = Field(ge=-1e3, le=1e3)
+    stratified: bool
+    lam_power: Float = Field(ge=-2, le=2)
 
 
 class FineTuning(Parameters):
@@ -160,9 +163,26 @@ class FineTuning(Parameters):
     start: str = Field(min_length=1)
 
 
+# what a method's own options of these types may be
+OPTIONS = {float: Annotated[Float, Field(ge=-1e3, le=1e3)], int: Annotated[Int, Field(ge=0, le=20)]}
+
+
+def _model(method: chapters.Chapter) -> type[Parameters]:
+    """A hypernetwork's parameters are those of its function too, as annotated there."""
+    if not method.is_hypernetwork:
+        return FineTuning if method.start else Parameters
+    options = inspect.signature(method.make).parameters.items()
+    fields: dict[str, Any] = {name: (OPTIONS.get(option.annotation, option.annotation), ...)
+                              for name, option in options if name not in Hypernetwork.model_fields}  # fmt: skip
+    return pydantic.create_model(method.function, __base__=Hypernetwork, __module__=__name__, **fields)
+
+
+MODELS = {letter: _model(method) for letter, method in chapters.METHODS.items()}
+globals().update({model.__name__: model for model in MODELS.values()})  # where a worker process looks for them
+
+
 def _kind(chapter: str) -> type[Parameters]:
-    method = chapters.METHODS[chapter[0]]  # a chapter's name begins with its method's letter
-    return FineTuning if method.start else Hypernetwork if method.is_hypernetwork else Parameters
+    return MODELS[chapter[0]]  # a chapter's name begins with its method's letter
 
 
 RECORDED = {"recorded": True}

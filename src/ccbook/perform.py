@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from ccbook import chapters
 from ccbook.machine import download, kernels, progress, workers
@@ -83,13 +84,21 @@ def train_and_measure(p: Parameters, digits: Digits, gradient: Gradient, job: Jo
                       on_epoch: Callable[[float], object]) -> Part:  # fmt: skip
     """Train a stack of models, from given tensors or else from random starts, and measure it at every lambda."""
     (models, begin), method, count = job, method_of(p), len(digits.train_labels)
-    trained = training.fit(method, models, digits, p.settings, begin, on_epoch, gradient)
+    history: list[tuple] = []  # lam, seed, epoch, loss
+
+    def note(losses: Tensor) -> None:
+        epoch = len(history) // len(models) + 1
+        history.extend((*model, epoch, loss) for model, loss in zip(models, losses.tolist(), strict=True))
+        on_epoch(float(losses.mean()))
+
+    trained = training.fit(method, models, digits, p.settings, begin, note, gradient)
     each = training.updates(sum(t[0].numel() for t in trained.values()), count, p.settings)
     shared, stack = isinstance(p, Hypernetwork), len(models)
+    past = pd.DataFrame(history, columns=["lam", "seed", "epoch", "loss"])
     if shared:
         models = [Model(lam, m.seed) for m in models for lam in p.lambdas]
     q = method.posterior(trained, torch.tensor([m.lam for m in models], device=p.device).view(stack, -1))
-    tables = pruning.measure(q, models, digits, p.prior_std)
+    tables = pruning.measure(q, models, digits, p.prior_std) | {"history": past}
     for table in tables.values():
         table.insert(0, "method", p.method)
     tables["metrics"] = tables["metrics"].assign(updates=0 if shared else each, updates_shared=each if shared else 0)

@@ -1,7 +1,7 @@
 """What a method is: parameters to train, and from them a posterior for any lambda."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -16,13 +16,14 @@ class Method(NamedTuple):
     init: Callable[[Sequence[Generator], Sequence[int], float], Params]
     # (parameters, lambda [S, K]) -> posteriors [S * K, ...], the K of the first model first
     posterior: Callable[[Params, Tensor], Posterior]
-    # (parameters, lambda [S, K], x [S, B, inputs]) -> x times the posteriors' mean.W1, [S * K, B, width]; it costs
-    # no matrix product for each lambda
-    mean_pass: Callable[[Params, Tensor, Tensor], Tensor]
+    # (parameters, lambda [S, K], x [S, B, inputs]) -> x times the posteriors' mean.W1, [S * K, B, width], where that
+    # can be had without a matrix product for each lambda
+    mean_pass: Callable[[Params, Tensor, Tensor], Tensor] | None = None
 
 
 # how lambda is fed to a hypernetwork; raw is eqs. (5) and (6) as printed
-FEEDS: dict[str, Callable[[Tensor], Tensor]] = {
+Feed = Literal["scaled", "log", "raw"]
+FEEDS: dict[Feed, Callable[[Tensor], Tensor]] = {
     "scaled": lambda lam: lam / 100,
     "log": torch.log10,
     "raw": lambda lam: lam,

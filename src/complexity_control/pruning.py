@@ -49,8 +49,8 @@ def accuracy_curve(q: Posterior, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def stability(curve: Tensor) -> Tensor:
-    """Accuracy of the whole model over its accuracy with 90 percent removed, shape [S]."""
-    return curve[:, 0] / curve[:, -1]
+    """Accuracy of the whole model over its accuracy with 90 percent removed, shape [S]; 1 where both are 0."""
+    return torch.where(curve[:, 0] == curve[:, -1], 1, curve[:, 0] / curve[:, -1])
 
 
 def expected_log_likelihood(q: Posterior, models: list[Model], digits: Digits) -> Tensor:
@@ -71,15 +71,14 @@ def measure(q: Posterior, models: list[Model], digits: Digits, prior_std: float)
     curve = accuracy_curve(q, digits.test_images, digits.test_labels)
     fits = expected_log_likelihood(q, models, digits)
     complexity = kl(q, prior_std).double()
-    lam = torch.tensor([m.lam for m in models], dtype=torch.float64, device=fits.device)
-    stack = pd.DataFrame({"lam": [m.lam for m in models], "seed": [m.seed for m in models]})
+    stack = pd.DataFrame(models)
     metrics = {
         "accuracy": curve[:, 0],
         "accuracy_curve_mean": curve.mean(1),
         "stability": stability(curve),
         "log_likelihood": fits,
         "kl": complexity,
-        "evidence": evidence(fits, complexity, lam),
+        "evidence": evidence(fits, complexity, torch.tensor(stack["lam"], device=fits.device)),
     }
     points = pd.DataFrame({"pruned_percent": PERCENTS})
     return {

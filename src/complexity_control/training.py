@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, optim
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from complexity_control.digits import Digits, scale
 from complexity_control.method import Method
 from complexity_control.objective import evidence, kl, log_likelihood
-from complexity_control.posterior import Params, drawn, logits, normal, sampled_logits, shapes
+from complexity_control.posterior import Params, Posterior, drawn, layer_noise, logits, normal, sampled_logits, shapes
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,15 @@ class Settings:
     momentum: float = 0.0  # of sgd
     clip: float = 1.0  # gradient entries are cut to ±clip; 0: not
     precision: Literal["float32", "bfloat16"] = "float32"  # what matrix products round their inputs to
+    schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate; the cosine ends at 0
     estimator: Literal["local", "weights"] = "local"  # draws each digit's preactivations, or a minibatch's weights
+    bias_noise: Literal["std", "variance"] = "std"  # what scales the biases' noise; later code: variance
     shuffle: bool = True  # the digits anew for each epoch
     prior_std: float = 0.1  # standard deviation of p(w), the paper's diag(0,1)
     init_log_std: float = -3.0  # where all log standard deviations start
     samples: int = 1  # sampled lambdas for each minibatch, of a hypernetwork
+    stratified: bool = False  # one of them from each of as many equal parts of the logarithmic range
+    lam_power: float = 0.0  # the loss at lambda is weighed by lambda^-lam_power in eq. (7)
 
 
 class Model(NamedTuple):
@@ -85,7 +90,7 @@ def fit(
     digits: Digits,
     settings: Settings,
     begin: Params | None = None,
-    on_epoch: Callable[[float], object] = lambda loss: None,
+    on_epoch: Callable[[Tensor], object] = lambda losses: None,
     gradient: Gradient | None = None,
 ) -> Params:
     """Maximise the generalised evidence by stochastic gradients, for a stack of models.
@@ -94,15 +99,16 @@ def fit(
     lambdas for each minibatch as settings.samples says.
 
     Args: models, S of them. begin, the tensors to start from, [S, ...], which stay as they were; by default random.
-        on_epoch, called after each epoch with its mean loss, nats a digit. gradient, a faster gradient_of(...).
+        on_epoch, called after each epoch with its mean losses, nats a digit [S]. gradient, a faster gradient_of(...).
     Returns: the trained tensors, [S, ...].
     Raises: DivergedError, naming epoch, lambda and seed.
     """
     device, count = digits.train_labels.device, len(digits.train_labels)
     params = {n: t.clone() for n, t in (begin or start(method, models, digits, settings)).items()}
     generators = [generator(m, "training", device) for m in models]
-    layers, local = sizes(digits, settings), settings.estimator == "local"
+    layers = sizes(digits, settings)
     optimizer = _optimizer(list(params.values()), settings)
+    schedule = CosineAnnealingLR(optimizer, steps(count, settings)) if settings.schedule == "cosine" else None
     gradient = gradient or gradient_of(method, count, settings)
 
     for epoch in range(1, settings.epochs + 1):
@@ -113,16 +119,19 @@ def fit(
         for chosen in order.split(settings.batch_size, dim=1):
             images = digits.train_images.index_select(0, chosen.flatten()).view(*chosen.shape, -1)
             labels = digits.train_labels.index_select(0, chosen.flatten()).view(chosen.shape)
-            lam = sampled_lambdas(models, generators, settings.samples)
-            what = [(chosen.shape[1], width) for width in layers[1:]] if local else shapes(layers).values()
-            noise = [normal([g for g in generators for _ in lam[0]], shape) for shape in what]
+            lam = sampled_lambdas(models, generators, settings)
+            each = [g for g in generators for _ in lam[0]]
+            noise = (layer_noise(each, layers[1:], chosen.shape[1]) if settings.estimator == "local"
+                     else [normal(each, shape) for shape in shapes(layers).values()])  # fmt: skip
             gradients, losses = gradient(params, Batch(images, labels, lam, noise))
             for name, tensor in params.items():
                 tensor.grad = gradients[name]
             optimizer.step()
+            if schedule:
+                schedule.step()
             total += losses * (chosen.shape[1] / count)
         _check(total, epoch, models)
-        on_epoch(float(total.mean()))
+        on_epoch(total)
     return params
 
 
@@ -134,14 +143,17 @@ def loss(method: Method, params: Params, batch: Batch, count: int, settings: Set
     """
     images, labels, lam, noise = batch
     x, q = scale(images), method.posterior(params, lam)
+    power = {"W": 1, "b": 2 if settings.bias_noise == "variance" else 1}  # of the deviations, in the noise
+    drawn_from = Posterior(q.mean, {n: power[n[0]] * t for n, t in q.log_std.items()})
     with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
         if settings.estimator == "local":
-            outputs = sampled_logits(q, x, noise, method.mean_pass(params, lam, x))
+            outputs = sampled_logits(drawn_from, x, noise, method.mean_pass and method.mean_pass(params, lam, x))
         else:
-            outputs = logits(drawn(q, noise), x)
+            outputs = logits(drawn(drawn_from, noise), x)
     # the likelihood is a mean over the batch, so the KL is divided by the count to keep eq. (4)'s balance
     fits = log_likelihood(outputs.float(), labels.repeat_interleave(lam.shape[1], 0)) / labels.shape[1]
-    return -evidence(fits, kl(q, settings.prior_std) / count, lam.flatten()).view_as(lam).mean(1)
+    losses = -evidence(fits, kl(q, settings.prior_std) / count, lam.flatten()).view_as(lam)
+    return (losses * lam**-settings.lam_power if settings.lam_power else losses).mean(1)
 
 
 def gradient_of(method: Method, count: int, settings: Settings) -> Gradient:
@@ -162,27 +174,27 @@ def gradient_of(method: Method, count: int, settings: Settings) -> Gradient:
     return clipped
 
 
-def sampled_lambdas(models: Sequence[Model], generators: Sequence[Generator], samples: int) -> Tensor:
+def sampled_lambdas(models: Sequence[Model], generators: Sequence[Generator], settings: Settings) -> Tensor:
     """[S, K]: each model's own lambda, or for a hypernetwork K = samples of them, 10^U(-1, 2) of eq. (7)."""
     if models[0].lam is None:
-        draws = [torch.rand(samples, generator=g, device=g.device) for g in generators]
-        return 10 ** (3 * torch.stack(draws) - 1)
+        draws = torch.stack([torch.rand(settings.samples, generator=g, device=g.device) for g in generators])
+        if settings.stratified:
+            draws = (torch.arange(settings.samples, device=draws.device) + draws) / settings.samples
+        return 10 ** (3 * draws - 1)
     return torch.tensor([[m.lam] for m in models], device=generators[0].device)
 
 
-def _optimizer(tensors: list[Tensor], settings: Settings) -> torch.optim.Optimizer:
+def _optimizer(tensors: list[Tensor], settings: Settings) -> optim.Optimizer:
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(tensors, lr=settings.learning_rate, momentum=settings.momentum)
-    return torch.optim.Adam(tensors, lr=settings.learning_rate, fused=True)
+        return optim.SGD(tensors, lr=settings.learning_rate, momentum=settings.momentum)
+    return optim.Adam(tensors, lr=settings.learning_rate, fused=True)
 
 
 def _check(losses: Tensor, epoch: int, models: Sequence[Model]) -> None:
     for model, finite in zip(models, losses.isfinite().tolist(), strict=True):
         if not finite:
-            raise DivergedError(
-                f"training diverged in epoch {epoch} at {model}: the loss is no longer finite. "
-                "Lower learning_rate, or clip the gradient with clip > 0."
-            )
+            raise DivergedError(f"training diverged in epoch {epoch} at {model}: the loss is no longer finite. "
+                                "Lower learning_rate, or clip the gradient with clip > 0.")  # fmt: skip
 
 
 def steps(count: int, settings: Settings) -> int:

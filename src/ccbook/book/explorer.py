@@ -94,7 +94,7 @@ def write_scripts(home: Path, runs: Mapping[str, Run], digits: Digits) -> None:
             low, step = values.min(), (values.max() - values.min()) / CODES or 1.0
             tensors.append({"name": part, "shape": values.shape, "low": low, "step": step})
             codes += ((values - low) / step).round().astype("<u2").tobytes()
-        about = {"run": run.id, "seed": p.seeds[0], "feed": p.feed, "prior_std": p.prior_std,
+        about = {"run": run.id, "seed": p.seeds[0], "feed": getattr(p, "feed", None), "prior_std": p.prior_std,
                  "train": run.receipt["data"]["train"], "tensors": tensors}  # fmt: skip
         _script(home, name, about, codes)
     counts = (FIT, FIT, SAMPLE, SAMPLE)

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from ccbook import ROOT
+from ccbook.machine.idx import FILES, DataError, read
 from ccbook.wording import did_you_mean
-from complexity_control.digits import FILES, DataError, Digits, read
+from complexity_control.digits import Digits
 
 # torchvision gives the checksums of the compressed files; MNIST's are of the plain ones, because the wheel that
 # stands in for the mirrors yields only these

@@ -17,6 +17,7 @@ import pandas as pd
 
 from ccbook import ROOT, chapters
 from ccbook.machine import workers
+from ccbook.machine.idx import fingerprint
 from ccbook.parameters import FineTuning, ParameterError, Parameters, check, names, resolved, unknown
 from ccbook.records import run as runs
 from ccbook.records import store
@@ -234,7 +235,7 @@ def _size(p: Parameters, train: int) -> float:
 
 def forecast(p: Parameters, digits: Digits, found: Run | None) -> str:
     """What a run would be: its name, whether it is on record, how long it takes, and its parameters."""
-    lines = [f"run         {runs.name(p, digits.checksum)}"]
+    lines = [f"run         {runs.name(p, fingerprint(digits))}"]
     if found and not p.force:
         lines += [f"on record   since {found.receipt['finished']}: it would be found, and not repeated"]
     else:

@@ -71,6 +71,11 @@ class Run(NamedTuple):
         return pd.read_csv(self.folder / "metrics.csv")
 
     @property
+    def history(self) -> pd.DataFrame:
+        """Rows of method, lam, seed, epoch, loss (nats a digit); runs of earlier versions have none."""
+        return pd.read_csv(self.folder / "history.csv")
+
+    @property
     def hypernetwork(self) -> Params:
         """The trained parameters of a hypernetwork, stacked by seed; only the runs of hypernetworks have them."""
         return load_file(self.folder / "hypernetwork.safetensors")

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from ccbook import ROOT, chapters
 from ccbook.machine.download import load
+from ccbook.machine.idx import fingerprint
 from ccbook.parameters import FineTuning, Hypernetwork, Parameters, check
 from ccbook.records import run as runs
 from ccbook.records.provenance import provenance, sources
@@ -57,13 +58,13 @@ def _source(p: FineTuning) -> str:
 
 def _start(p: FineTuning, digits: Digits) -> Run:
     source, begins = _source(p), needed(p)
-    folder = home() / (runs.name(begins, digits.checksum) if begins else p.start)
+    folder = home() / (runs.name(begins, fingerprint(digits)) if begins else p.start)
     if (not begins and Path(p.start).name != p.start) or not (folder / "receipt.json").is_file():
         fault = (f"no such run is on record with these settings. Execute chapter {source} with the same "
                  f"{', '.join(SHARED)}, or name one of its runs")  # fmt: skip
     elif (begin := read(folder)).parameters.chapter != source:
         fault = f"this chapter starts from a run of {source}"
-    elif begin.receipt["data"]["sha256"] != digits.checksum:
+    elif begin.receipt["data"]["sha256"] != fingerprint(digits):
         fault = "that run saw other digits. Give this chapter the same dataset"
     else:
         both = [(n, getattr(begin.parameters, n), getattr(p, n)) for n in ("lambdas", "seeds", "hidden", "prior_std")]
@@ -77,7 +78,7 @@ def _start(p: FineTuning, digits: Digits) -> Run:
 
 def find(p: Parameters, digits: Digits) -> Run | None:
     """The run with these parameters, if it is on record. Raises: RunError if it isn't what its receipt says."""
-    folder = home() / runs.name(p, digits.checksum)
+    folder = home() / runs.name(p, fingerprint(digits))
     return read(folder) if (folder / "receipt.json").is_file() else None
 
 
@@ -86,8 +87,13 @@ def folders() -> list[Path]:
     return sorted(receipt.parent for receipt in home().glob("[!.]*/receipt.json"))
 
 
-def of_profile(profile: str, device: str = "cpu") -> dict[str, Run]:
-    """The runs of a profile's tables, by the method's letter. Raises: RunError if one is missing or damaged."""
+def of_paper(profile: str, device: str = "cpu") -> dict[str, Run]:
+    """The runs of a profile's tables, by the method's letter. Raises: as of_book."""
+    return {letter: run for letter, run in of_book(profile, device).items() if chapters.METHODS[letter].papers}
+
+
+def of_book(profile: str, device: str = "cpu") -> dict[str, Run]:
+    """The chapters' runs, by the method's letter. Raises: RunError if one is missing or damaged."""
     found: dict[str, Run] = {}
     for letter, chapter in chapters.METHODS.items():
         values = chapters.defaults(chapter.name) | {"profile": profile, "device": device}
@@ -101,9 +107,9 @@ def of_profile(profile: str, device: str = "cpu") -> dict[str, Run]:
 def draft(p: Parameters, digits: Digits) -> dict[str, Any]:
     """The beginning of a receipt, and the sources by which the run is to be made."""
     return {
-        "run": runs.name(p, digits.checksum),
+        "run": runs.name(p, fingerprint(digits)),
         "parameters": p.model_dump(mode="json", exclude={"force"}),
-        "data": {"sha256": digits.checksum, "train": len(digits.train_labels), "test": len(digits.test_labels)},
+        "data": {"sha256": fingerprint(digits), "train": len(digits.train_labels), "test": len(digits.test_labels)},
         "sources": sources(chapters.METHODS[p.method].function),
     }
 

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from complexity_control.method import Method
-from complexity_control.posterior import Params, Posterior, from_flat, normal, product, shapes, uniform
+from complexity_control.posterior import Params, Posterior, from_flat, normal, shapes, uniform
 
 
 def direct() -> Method:
@@ -31,7 +31,4 @@ def direct() -> Method:
     def posterior(params: Params, lam: Tensor) -> Posterior:
         return from_flat(params)
 
-    def mean_pass(params: Params, lam: Tensor, x: Tensor) -> Tensor:
-        return product(x, params["mean.W1"])
-
-    return Method(init, posterior, mean_pass)
+    return Method(init, posterior)

@@ -5,20 +5,22 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from complexity_control.method import FEEDS, Method, stems
+from complexity_control.method import FEEDS, Feed, Method, stems
 from complexity_control.methods.direct import direct
 from complexity_control.posterior import Params, Posterior, from_flat
 
 
-def linear(feed: str = "scaled", init_slope: float = 0.0) -> Method:
+def linear(feed: Feed = "scaled", init_slope: float = 0.0, init_ones: float = 0.0) -> Method:
     """Eq. (6): every mean and log standard deviation is lambda b2 + b3.
 
-    b3 starts as in direct, and b2 as init_slope times another such start: at zero all lambdas start alike.
+    b3 starts as in direct, and b2 as init_slope times another such start, plus init_ones: at zero all lambdas start
+    alike.
     """
 
     def init(generators: Sequence[Generator], sizes: Sequence[int], init_log_std: float) -> Params:
         constants = direct().init(generators, sizes, init_log_std)
-        slopes = {f"{name}.b2": init_slope * t for name, t in direct().init(generators, sizes, init_log_std).items()}
+        others = direct().init(generators, sizes, init_log_std)
+        slopes = {f"{name}.b2": init_slope * t + init_ones for name, t in others.items()}
         return slopes | {f"{name}.b3": t for name, t in constants.items()}
 
     def line(slope: Tensor, constant: Tensor, lam: Tensor) -> Tensor:

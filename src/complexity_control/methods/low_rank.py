@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from torch import Generator, Tensor
 
-from complexity_control.method import FEEDS, Method, stems
+from complexity_control.method import FEEDS, Feed, Method, stems
 from complexity_control.methods.direct import direct
 from complexity_control.posterior import Params, Posterior, from_flat, uniform
 
 HIDDEN = 50  # ReLU units between lambda and each tensor, eq. (5)
 
 
-def low_rank(feed: str = "scaled", init_slope: float = 1.0) -> Method:
+def low_rank(feed: Feed = "scaled", init_slope: float = 1.0) -> Method:
     """Eq. (5): each weight matrix is a constant plus a product of two vectors that depend on lambda.
 
     Each tensor, mean or log standard deviation, has its own hidden layer h (f in the code). A matrix is
