@@ -28,16 +28,17 @@ NEEDS = {name: [ancient(f"{DATA}/.verified")] for name in CHAPTERS}  # what a pa
 for method in chapters.METHODS.values():
     if method.start:
         NEEDS[method.name] += page(chapters.METHODS[method.start].name)
-NEEDS |= dict.fromkeys(["audit", "results", "claims", "cost", "explorer", "made", "conclusions"], page(*CHAPTERS))
+NEEDS |= dict.fromkeys(["audit", "results", "claims", "cost", "explorer", "made", "conclusions", "one_network"], page(*CHAPTERS))
 NEEDS |= {
     "derivation": page(*CHAPTERS),
     "speed": RECORDED,  # by `make bench`, never here
-    "reruns": [RUNS, *page(*CHAPTERS, "audit")],
+    "reruns": [RUNS, *page(*CHAPTERS, "audit", "one_network")],
 }
 FILES = {  # what a page writes beside itself
     "results": [*(f"results/table{k}.csv" for k in (1, 2, 3)), "results/figure1.csv", "results/figure1.svg", "results/scoreboard.md"],
     "claims": ["results/claims.csv"],
     "cost": ["results/cost.csv"],
+    "one_network": ["results/one_network.csv"],
     "audit": ["results/audit.csv"],
     "explorer": ["results/surface.csv", *(f"explorer/{name}.js" for name in ("digits", "linear", "low_rank"))],
     "reruns": ["reruns"],
@@ -112,7 +113,7 @@ for name, needed in NEEDS.items():
             [directory(f"{BOOK}/{file}") if file == "reruns" else f"{BOOK}/{file}" for file in FILES.get(name, [])],
             page=page(name),
         # models are spread over the cores that a chapter gets; two chapters at once keep all of them busy
-        threads: max(1, workflow.cores // 2) if name in CHAPTERS else workflow.cores if name == "audit" else 1
+        threads: max(1, workflow.cores // 2) if name in CHAPTERS else workflow.cores if name in ("audit", "one_network") else 1
         priority: -list(NEEDS).index(name)
         retries: 1
         shell:

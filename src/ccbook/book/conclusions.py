@@ -44,7 +44,7 @@ def agreement(runs: Mapping[str, Run]) -> artefacts.Artefact:
 
 def levels(priced: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
     """From how many lambdas each way by a hypernetwork costs less than (a); priced, as of cost.of_runs."""
-    rows = priced.loc[list("cdef"), ["break_even", "break_even_seconds"]]
+    rows = priced.drop(index=["a", "b"])[["break_even", "break_even_seconds"]]
     shown = rows.set_axis(["by updates", "by seconds of one core"], axis=1).rename(lambda m: str(METHODS[m]))
     styled = shown.style.format("{:.0f}", na_rep="never")
     caption = "The number of λ from which a method costs less than direct training, (a)."
@@ -53,7 +53,7 @@ def levels(priced: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
 
 def rivals(priced: pd.DataFrame, runs: Mapping[str, Run]) -> Markdown:
     """Each hypernetwork's rival(), a paragraph each."""
-    return Markdown("\n\n".join(rival(priced, runs, letter) for letter in "ce"))
+    return Markdown("\n\n".join(rival(priced, runs, m) for m in runs if METHODS[m].is_hypernetwork))
 
 
 def rival(priced: pd.DataFrame, runs: Mapping[str, Run], letter: str) -> str:

@@ -1,0 +1,191 @@
+"""One network for every lambda: each hypernetwork against direct training that is tuned as well, and its own claims."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from ccbook import perform
+from ccbook.book import artefacts, cost
+from ccbook.book.formats import SIGNS, folder, in_words, mark, write_csv
+from ccbook.book.plots import MARKERS, plain_ticks
+from ccbook.chapters import METHODS, defaults
+from ccbook.machine import download
+from ccbook.parameters import Hypernetwork
+from ccbook.records.run import Run
+from complexity_control import pruning
+from complexity_control.objective import evidence, kl
+from complexity_control.training import Model
+
+GRID = [round(lam, 6) for lam in 10 ** np.linspace(-1, 2, 13)]  # four to a decade
+OUTSIDE = [0.03, 300.0]  # where nothing was trained
+LAMBDAS = [OUTSIDE[0], *GRID, OUTSIDE[1]]
+TUNED = "tuned"  # direct training as well tuned as (g): the rate is the best of 0.001, 0.002, 0.004 and 0.008
+REFERENCE = {"lambdas": LAMBDAS, "seeds": [0, 1], "learning_rate": 0.004, "schedule": "cosine"}
+NEAR = 0.05  # by so much the evidence may be worse than the tuned direct training's
+COLOURS = {TUNED: "0.4", "a": "black", "c": "tab:blue", "e": "tab:red", "g": "tab:green"}
+REMOVED = 90  # percent, where the pruned accuracy is taken
+
+
+def reference(profile: str, device: str) -> Run:
+    """The tuned direct training at all LAMBDAS: found on record, or trained."""
+    usual = defaults("a_direct") | {"profile": profile, "device": device}
+    return perform.perform("a_direct", usual | REFERENCE)
+
+
+def measured(runs: Mapping[str, Run], tuned: Run) -> pd.DataFrame:
+    """A row for each method, lambda and seed: evidence, kl, log_likelihood, accuracy and pruned (nats; shares); run.
+
+    The hypernetworks are asked for every lambda; (a) has those that it was trained for.
+    """
+    rows = [_recorded(letter, run) for letter, run in {TUNED: tuned, "a": runs["a"]}.items()]
+    asked = {letter: run for letter, run in runs.items() if METHODS[letter].is_hypernetwork}
+    return pd.concat([*rows, *(_asked(letter, run) for letter, run in asked.items())], ignore_index=True)
+
+
+def _recorded(letter: str, run: Run) -> pd.DataFrame:
+    pruned = run.curves.query("pruned_percent == @REMOVED").set_index(["lam", "seed"])["accuracy"].rename("pruned")
+    rows = run.metrics.join(pruned, on=["lam", "seed"])
+    columns = ["lam", "seed", "evidence", "kl", "log_likelihood", "accuracy", "pruned"]
+    return rows[columns].assign(method=letter, run=run.id)
+
+
+@torch.no_grad()
+def _asked(letter: str, run: Run) -> pd.DataFrame:
+    p, cap = run.parameters, run.parameters.cap
+    assert isinstance(p, Hypernetwork)
+    digits = download.load(p.dataset, "cpu", cap.train, cap.test)
+    method, params, tables = perform.method_of(p), run.hypernetwork, []
+    for lam in LAMBDAS:  # the posteriors of one lambda at a time, for the memory
+        q = method.posterior(params, torch.full((len(p.seeds), 1), lam))
+        fits, complexity = (
+            pruning.expected_log_likelihood(q, [Model(lam, seed) for seed in p.seeds], digits),
+            kl(q, p.prior_std).double(),
+        )
+        accuracies = [
+            pruning.accuracy(network, digits.test_images, digits.test_labels).tolist()
+            for network in (q, pruning.prune(q, REMOVED))
+        ]
+        values = {"log_likelihood": fits.tolist(), "kl": complexity.tolist(),
+                  "evidence": evidence(fits, complexity, torch.tensor(lam)).tolist()}  # fmt: skip
+        tables.append(pd.DataFrame({"lam": lam, "seed": p.seeds, "accuracy": accuracies[0], "pruned": accuracies[1]}
+                                   | values))  # fmt: skip
+    return pd.concat(tables).assign(method=letter, run=run.id)
+
+
+def compare(rows: pd.DataFrame, profile: str) -> pd.DataFrame:
+    """Means over the seeds against the tuned direct training; write one_network.csv.
+
+    Args: rows, as of measured(). Returns: method, lam, evidence, sd, relative (evidence over the tuned direct
+        training's, minus 1), low and high (of the seeds), kl, log_likelihood, accuracy, pruned, seeds, run.
+    """
+    groups = rows.groupby(["method", "lam"])
+    table = groups[["evidence", "kl", "log_likelihood", "accuracy", "pruned"]].mean()
+    table = table.assign(sd=groups["evidence"].std(), seeds=groups.size(), run=groups["run"].first())
+    best = table.loc[TUNED, "evidence"].reindex(table.index, level="lam")
+    table["relative"] = table["evidence"] / best - 1
+    ends = groups["evidence"].agg(["max", "min"])  # of negative numbers: the greatest is the best
+    table["low"], table["high"] = ends["max"] / best - 1, ends["min"] / best - 1
+    order = ["evidence", "sd", "relative", "low", "high", "accuracy", "pruned", "kl", "log_likelihood", "seeds", "run"]
+    table = table[order].reset_index()
+    write_csv(table, folder(profile) / "one_network.csv")
+    return table
+
+
+def _name(method: str) -> str:
+    return "direct, tuned" if method == TUNED else str(METHODS[method])
+
+
+def evidence_chart(table: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
+    """How many times as far from zero each method's evidence lies as the tuned direct training's, against lambda."""
+    figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    ax.axhspan(1 / (1 + NEAR), 1 + NEAR, color="tab:green", alpha=0.15, linewidth=0)
+    ax.axhline(1, color=COLOURS[TUNED], linewidth=1)
+    for edge in (GRID[0], GRID[-1]):
+        ax.axvline(edge, color="0.6", linestyle=":", linewidth=1)
+    shown = table[table["method"] != TUNED]
+    for k, (method, own) in enumerate(shown.groupby("method")):
+        colour, line = COLOURS[str(method)], "none" if method == "a" else "-"
+        ax.fill_between(own["lam"], 1 + own["low"], 1 + own["high"], color=colour, alpha=0.2, linewidth=0)
+        ax.plot(own["lam"], 1 + own["relative"], line, marker=MARKERS[k], color=colour, label=_name(str(method)))
+    ax.set(xscale="log", yscale="log", xlabel="λ", ylabel="−evidence, over that of tuned direct training")
+    plain_ticks(ax.xaxis)
+    inside = shown[shown["lam"].isin(GRID)]
+    ends = 1 + inside["relative"].min(), 1 + inside["relative"].max()
+    ax.set(ylim=(0.96 * min(1 / (1 + NEAR), ends[0]), 1.1 * max(1 + NEAR, ends[1])))
+    ax.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5]))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.legend(fontsize="small")
+    ax.set_title("\n".join({mark(run) for run in runs.values()} - {""}), color="firebrick", fontsize="medium")
+    worst = inside.loc[inside.groupby("method")["relative"].idxmax()].assign(
+        name=lambda rows: rows["method"].map(_name)
+    )
+    words = in_words(worst, "{name}: at most {relative:.0%} worse, at λ = {lam:.3g}")
+    caption = (
+        f"Minus the evidence of each method, over that of direct training for each λ alone, equally well tuned (the "
+        f"line at 1; the band is {NEAR:.0%} around it). Lower is better. Dotted: the range that the hypernetworks "
+        "were trained for. Means over the seeds, and bands from the least to the greatest."
+    )
+    return artefacts.figure("one_network-evidence", figure, caption, f"Relative evidence against λ. {words}", shown,
+                            runs.values())  # fmt: skip
+
+
+def accuracy_chart(table: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
+    """Accuracy of the whole and of the pruned networks, against lambda."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
+    titles = {"accuracy": "whole networks", "pruned": f"{REMOVED}% of the weights removed"}
+    for (column, title), ax in zip(titles.items(), axes, strict=True):
+        for k, (method, own) in enumerate(table.groupby("method")):
+            line = "none" if method == "a" else "-"
+            ax.plot(own["lam"], own[column], line, marker=MARKERS[k], color=COLOURS[str(method)],
+                    label=_name(str(method)))  # fmt: skip
+        ax.set(xscale="log", xlabel="λ", title=title)
+        plain_ticks(ax.xaxis)
+    axes[0].set(ylabel="test accuracy")
+    axes[0].legend(fontsize="small")
+    ends = table[table["lam"].isin([GRID[0], GRID[-1]])].assign(name=lambda rows: rows["method"].map(_name))
+    words = in_words(ends, "{name}, λ = {lam:g}: {accuracy:.1%} whole, {pruned:.1%} pruned")
+    caption = "Test accuracy against λ, means over the seeds."
+    return artefacts.figure("one_network-accuracy", figure, caption, f"Test accuracy against λ. {words}", table,
+                            runs.values())  # fmt: skip
+
+
+def shown(table: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
+    """How much worse the evidence is than the tuned direct training's: a row each lambda, a column each method."""
+    relative = table.pivot(index="lam", columns="method", values="relative").drop(columns=TUNED)
+    nats = table.query("method == @TUNED").set_index("lam")["evidence"]
+    cells = relative.rename(columns=_name)
+    cells.insert(0, "direct, tuned: nats", nats)
+    styled = cells.rename(index="{:.3g}".format).rename_axis("λ").rename_axis(columns=None).style
+    styled = styled.format("{:+.1%}", na_rep="–").format("{:,.0f}", subset=["direct, tuned: nats"])
+    caption = "By how much the evidence is worse than that of tuned direct training at the same λ (negative: better)."
+    return artefacts.table("one_network-relative", styled, caption, table, runs.values())
+
+
+def claims(table: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
+    """What this book says of (g), each as a test; the thresholds were written down before the runs on record."""
+    ours = table[table["method"] == "g"].set_index("lam")
+    direct = table[table["method"] == "a"].set_index("lam")
+    worst = ours.loc[GRID, "relative"]
+    ahead = (ours["evidence"] / direct["evidence"] - 1).dropna()
+    priced = cost.of_runs(runs)
+    updates = priced.loc["g", "updates_once"] / priced.loc["a", "updates_each"]
+    lost = {name: (own["accuracy"] - own["pruned"]).loc[direct.index] for name, own in (("g", ours), ("a", direct))}
+    more = (lost["g"] - lost["a"]).max()
+    tests = [
+        (f"within {NEAR:.0%} of tuned direct training at all {len(GRID)} λ", f"{worst.max():+.1%}, at λ = "
+         f"{worst.idxmax():.3g}", worst.max() <= NEAR),
+        ("more evidence than (a) at all its λ", ", ".join(f"{v:+.1%}" for v in ahead), bool((ahead < 0).all())),
+        ("fewer updates than two direct trainings", f"{updates:.2f} direct trainings", updates < 2),
+        (f"loses no more accuracy than (a) when {REMOVED}% of the weights go", f"at most {100 * more:+.1f} points more",
+         more <= 0),
+    ]  # fmt: skip
+    rows = pd.DataFrame(tests, columns=["claim", "measured", "holds"])
+    verdict = rows.pop("holds").map({True: f"{SIGNS['agrees']} holds", False: f"{SIGNS['differs']} does not hold"})
+    styled = rows.replace("-", "−", regex=True).assign(verdict=verdict).style.hide(axis="index")
+    caption = "What this book says of the tempered hypernetwork, tested."
+    return artefacts.table("one_network-claims", styled, caption, rows.assign(verdict=verdict), runs.values())
