@@ -56,6 +56,12 @@ def _distinct(values: tuple) -> tuple:
     return values
 
 
+def _increasing(values: tuple[float, float]) -> tuple[float, float]:
+    if values[0] >= values[1]:
+        raise ValueError("the first must be less than the second")
+    return values
+
+
 def _affordable(widths: tuple[int, ...]) -> tuple[int, ...]:
     weights = sum(a * b for a, b in itertools.pairwise(widths))
     if weights > WEIGHTS:
@@ -153,6 +159,7 @@ class Hypernetwork(Parameters):
     """Parameters of every hypernetwork."""
 
     samples: Int = Field(ge=1, le=1_000)
+    lam_range: Annotated[tuple[Positive, Positive], BeforeValidator(_as_list), AfterValidator(_increasing)]
     stratified: bool
     lam_power: Float = Field(ge=-2, le=2)
 

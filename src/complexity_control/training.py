@@ -35,6 +35,7 @@ class Settings:
     prior_std: float = 0.1  # standard deviation of p(w), the paper's diag(0,1)
     init_log_std: float = -3.0  # where all log standard deviations start
     samples: int = 1  # sampled lambdas for each minibatch, of a hypernetwork
+    lam_range: tuple[float, float] = (0.1, 100.0)  # where they are sampled, evenly in the logarithm
     stratified: bool = False  # one of them from each of as many equal parts of the logarithmic range
     lam_power: float = 0.0  # the loss at lambda is weighed by lambda^-lam_power in eq. (7)
 
@@ -157,10 +158,7 @@ def loss(method: Method, params: Params, batch: Batch, count: int, settings: Set
 
 
 def gradient_of(method: Method, count: int, settings: Settings) -> Gradient:
-    """The function from a minibatch to the clipped gradient and the losses [S] of the models.
-
-    Args: count, digits to train on.
-    """
+    """The function from a minibatch, one of `count` digits in all, to the clipped gradient and the losses [S]."""
 
     def summed(params: Params, batch: Batch) -> tuple[Tensor, Tensor]:
         losses = loss(method, params, batch, count, settings)
@@ -175,12 +173,13 @@ def gradient_of(method: Method, count: int, settings: Settings) -> Gradient:
 
 
 def sampled_lambdas(models: Sequence[Model], generators: Sequence[Generator], settings: Settings) -> Tensor:
-    """[S, K]: each model's own lambda, or for a hypernetwork K = samples of them, 10^U(-1, 2) of eq. (7)."""
+    """[S, K]: each model's own lambda, or for a hypernetwork K = samples of them, by default 10^U(-1, 2) of eq. (7)."""
     if models[0].lam is None:
         draws = torch.stack([torch.rand(settings.samples, generator=g, device=g.device) for g in generators])
         if settings.stratified:
             draws = (torch.arange(settings.samples, device=draws.device) + draws) / settings.samples
-        return 10 ** (3 * draws - 1)
+        low, high = map(math.log10, settings.lam_range)
+        return 10 ** (low + (high - low) * draws)
     return torch.tensor([[m.lam] for m in models], device=generators[0].device)
 
 

@@ -14,19 +14,21 @@ from complexity_control.posterior import Params, Posterior, from_flat
 SPEED = 5.0  # a log price is so many times its trained number: it has far to go, and Adam's steps have one size
 
 
-def tempered(prior_std: float = 0.1, degree: int = 4, slope: bool = True) -> Method:
+def tempered(prior_std: float = 0.1, degree: int = 4, slope: bool = True,
+             lam_range: tuple[float, float] = (0.1, 100.0)) -> Method:  # fmt: skip
     """A weight of price e^a has the mean m s and the variance prior_std² (1 - s), where s = sigmoid(a - ln lambda).
 
     This is the optimum of eq. (4) for every lambda where the log-likelihood is quadratic with a diagonal Hessian. How
     m and the Hessian change with lambda is learnt: ln m and a get a polynomial in ln lambda for each input and each
-    output of a layer, and with slope m a line for each weight. These start at zero, m as the means of direct, and a so
-    that at the middle lambda the log standard deviations are init_log_std, or little below the prior's.
+    output of a layer, and with slope m a line for each weight, which stay as they are outside lam_range. These start at
+    zero, m as in direct, and a so that the middle lambda's log standard deviation is init_log_std, or near the prior's.
     """
+    low, high = map(math.log, lam_range)
 
     def init(generators: Sequence[Generator], sizes: Sequence[int], init_log_std: float) -> Params:
         params: Params = {}
         kept = min(math.exp(init_log_std) / prior_std, 0.9) ** 2  # of the prior's variance, 1 - s
-        start = math.log(10**0.5 * (1 - kept) / kept) / SPEED
+        start = ((low + high) / 2 + math.log((1 - kept) / kept)) / SPEED
         for name, mean in from_flat(direct().init(generators, sizes, init_log_std)).mean.items():
             params |= {f"{name}.m": mean, f"{name}.a": torch.full_like(mean, start)}
             params |= {f"{name}.slope": torch.zeros_like(mean)} if slope else {}
@@ -34,13 +36,12 @@ def tempered(prior_std: float = 0.1, degree: int = 4, slope: bool = True) -> Met
                 params |= {f"{name}.{p}{axis}": mean.new_zeros(len(mean), degree, width) for p in ("gain", "shift")}
         return params
 
-    def curve(params: Params, name: str, powers: Tensor) -> Tensor:
-        """The polynomials of a tensor's axes, added up; [S, K, ...]."""
+    def curve(params: Params, name: str, powers: Tensor) -> Tensor:  # the polynomials of both axes, added up
         first, *second = (powers @ params[f"{name}{axis}"] for axis in (0, 1) if f"{name}{axis}" in params)
         return first.unsqueeze(3) + second[0].unsqueeze(2) if second else first
 
     def posterior(params: Params, lam: Tensor) -> Posterior:
-        t = ((lam.log10() - 0.5) / 1.5).clamp(-1, 1)  # the range of eq. (7); beyond it the polynomials stay as they are
+        t = ((2 * lam.log() - low - high) / (high - low)).clamp(-1, 1)
         powers = t.unsqueeze(2) ** torch.arange(1, degree + 1, device=t.device)
         mean, log_std = {}, {}
         for name in stems(params, ".m"):
