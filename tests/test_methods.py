@@ -182,12 +182,14 @@ def test_gradients_of_the_evidence_agree_with_finite_differences(make):
     assert torch.autograd.gradcheck(value, tuple(params.values()), fast_mode=True)
 
 
-def test_a_hypernetworks_lambdas_are_log_uniform():
-    settings = Settings(samples=1_000)
+@pytest.mark.parametrize(("low", "high"), [(0.1, 100), (0.01, 3)])
+def test_a_hypernetworks_lambdas_are_log_uniform(low, high):
+    settings = Settings(samples=1_000, lam_range=(low, high))
     lam = sampled_lambdas([Model(None, seed) for seed in range(4)], generators(4), settings).flatten().log10()
-    assert lam.min() >= -1
-    assert lam.max() <= 2
-    thirds = torch.histc(lam, bins=3, min=-1, max=2) / len(lam)
+    ends = math.log10(low), math.log10(high)
+    assert lam.min() >= ends[0]
+    assert lam.max() <= ends[1]
+    thirds = torch.histc(lam, bins=3, min=ends[0], max=ends[1]) / len(lam)
     assert thirds.tolist() == pytest.approx([1 / 3] * 3, abs=0.03)
 
 

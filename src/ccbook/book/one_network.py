@@ -23,7 +23,7 @@ from complexity_control.training import Model
 GRID = [round(lam, 6) for lam in 10 ** np.linspace(-1, 2, 13)]  # four to a decade
 OUTSIDE = [0.03, 300.0]  # where nothing was trained
 LAMBDAS = [OUTSIDE[0], *GRID, OUTSIDE[1]]
-TUNED = "tuned"  # direct training as well tuned as (g): the rate is the best of 0.001, 0.002, 0.004 and 0.008
+TUNED = "tuned"  # direct training with a schedule like (g)'s
 REFERENCE = {"lambdas": LAMBDAS, "seeds": [0, 1], "learning_rate": 0.004, "schedule": "cosine"}
 NEAR = 0.05  # by so much the evidence may be worse than the tuned direct training's
 COLOURS = {TUNED: "0.4", "a": "black", "c": "tab:blue", "e": "tab:red", "g": "tab:green"}

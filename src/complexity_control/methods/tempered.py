@@ -42,7 +42,7 @@ def tempered(prior_std: float = 0.1, degree: int = 4, slope: bool = True,
 
     def posterior(params: Params, lam: Tensor) -> Posterior:
         t = ((2 * lam.log() - low - high) / (high - low)).clamp(-1, 1)
-        powers = t.unsqueeze(2) ** torch.arange(1, degree + 1, device=t.device)
+        powers = (t.acos().unsqueeze(2) * torch.arange(1, degree + 1, device=t.device)).cos()  # Chebyshev polynomials
         mean, log_std = {}, {}
         for name in stems(params, ".m"):
             m, a = (params[f"{name}.{what}"].unsqueeze(1) for what in "ma")
