@@ -18,7 +18,7 @@ from ccbook.records.run import Run, RunError
 from tests.helpers import on_record
 
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
-CELLS = {"derivation": 36}  # of code, at most; a dozen elsewhere
+CELLS = {"derivation": 37}  # of code, at most; a dozen elsewhere
 QUICK = {"profile": "quick", "lambdas": [10], "epochs": 1}
 EQUATIONS = {  # by the ends of their labels, and the functions that compute them
     "network": "logits", "likelihood": "log_likelihood", "kl": "kl", "generalised": "evidence",
