@@ -75,7 +75,7 @@ def test_a_fine_tuning_brings_the_run_that_it_starts_from():
         ("method: [a]", "entry 1, parameter 'methods' is missing"),
         ("{methods: [a], produkt: {}}", "entry 1, parameter produkt"),
         ("methods: []", "at least 1 item"),
-        ("methods: [g]", "no method 'g'"),
+        ("methods: [z]", "no method 'z'"),
         ("methods: [a_direkt]", "did you mean 'a_direct'"),
         ("{methods: [a], set: {epoch: 1}}", "unknown parameter 'epoch': did you mean 'epochs'"),
         ("{methods: [a], product: {epochs: 3}}", "entry 1, parameter product.epochs = 3"),

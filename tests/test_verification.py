@@ -80,14 +80,14 @@ def test_force_makes_a_run_that_is_not_on_record(small):
 
 def test_diff_shows_where_the_code_of_two_runs_differs(run):
     training = run.sources["training.py"]
-    assert "return -evidence(" in training
-    text = training.replace("return -evidence(", "return evidence(")
+    assert "losses = -evidence(" in training
+    text = training.replace("losses = -evidence(", "losses = evidence(")
     other = like(run, "a_direct-earlier", {"science/training.py": text})
     said = ended(ccbook("diff", other.id, run.id))
     assert "--- a_direct-earlier/training.py" in said
     assert f"+++ {run.id}/training.py" in said
     changed = [line for line in said.splitlines() if line.startswith(("-    ", "+    "))]
-    assert [line.split("(")[0] for line in changed] == ["-    return evidence", "+    return -evidence"]
+    assert [line.split("(")[0] for line in changed] == ["-    losses = evidence", "+    losses = -evidence"]
     assert "code: the same" in ended(ccbook("diff", run.id, run.id))
     without = like(run, "a_direct-without")
     receipt = {name: sha256 for name, sha256 in without.receipt["artefacts"].items() if not name.endswith(".py")}
