@@ -64,6 +64,12 @@ def test_a_wrong_value_is_refused_with_its_name_and_what_is_allowed(name, value,
         check("a_direct", DEFAULTS | {name: value})
 
 
+@pytest.mark.parametrize("value", [[], [1], [2, 1], [1, 1], [1, 2, 3]])
+def test_a_range_that_has_no_two_ends_is_refused(value):
+    with pytest.raises(ParameterError, match="parameter lam_range.*two ends, the lower one first"):
+        check("g_tempered", chapters.defaults("g_tempered") | {"lam_range": value})
+
+
 @given(name=st.text("abcdefghijklmnopqrstuvwxyz", min_size=1), value=st.integers() | st.text() | st.none())
 def test_an_unknown_name_is_refused(name, value):
     if name not in NAMES:

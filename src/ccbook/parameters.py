@@ -56,9 +56,9 @@ def _distinct(values: tuple) -> tuple:
     return values
 
 
-def _increasing(values: tuple[float, float]) -> tuple[float, float]:
-    if values[0] >= values[1]:
-        raise ValueError("the first must be less than the second")
+def _ends(values: tuple) -> tuple:
+    if len(values) != 2 or values[0] >= values[1]:
+        raise ValueError("a range has two ends, the lower one first")
     return values
 
 
@@ -159,7 +159,7 @@ class Hypernetwork(Parameters):
     """Parameters of every hypernetwork."""
 
     samples: Int = Field(ge=1, le=1_000)
-    lam_range: Annotated[tuple[Positive, Positive], BeforeValidator(_as_list), AfterValidator(_increasing)]
+    lam_range: Annotated[tuple[Positive, ...], BeforeValidator(_as_list), AfterValidator(_ends)]
     stratified: bool
     lam_power: Float = Field(ge=-2, le=2)
 
