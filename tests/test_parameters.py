@@ -66,7 +66,7 @@ def test_a_wrong_value_is_refused_with_its_name_and_what_is_allowed(name, value,
 
 @pytest.mark.parametrize("value", [[], [1], [2, 1], [1, 1], [1, 2, 3]])
 def test_a_range_that_has_no_two_ends_is_refused(value):
-    with pytest.raises(ParameterError, match="parameter lam_range.*two ends, the lower one first"):
+    with pytest.raises(ParameterError, match=r"parameter lam_range.*two ends, the lower one first"):
         check("g_tempered", chapters.defaults("g_tempered") | {"lam_range": value})
 
 
