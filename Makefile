@@ -5,7 +5,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores all --nolock --rerun-incomplete --quiet ru
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup paper quick book screenshots test test-all check lint bench lock clean
+.PHONY: help setup paper quick book screenshots test test-all check lint bench studies lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ bench: setup .venv-bench/ready  ## what a training step costs here, beside other
 	@$(BIN)/python benchmarks/speed.py
 	@$(BIN)/python benchmarks/growth.py
 	@$(BIN)/python benchmarks/precision.py
+
+studies: setup  ## is it (g)'s form or its training, how well is direct training tuned, other networks and digits; an hour
+	@$(BIN)/python -m ccbook.book.studies
 
 .venv-bench/ready: benchmarks/peers.txt
 	@echo "Setting up .venv-bench with the other libraries; this takes a few minutes, once"

@@ -86,6 +86,15 @@ def test_the_other_named_datasets_go_the_same_way_as_mnist(name, digits, given, 
     assert name in run_pages.registry([run]).data
 
 
+def test_optical_digits_need_no_network(tmp_path, monkeypatch):
+    monkeypatch.setenv("CCBOOK_DATA", str(tmp_path))
+    digits = download.load("OpticalDigits")
+    assert digits.train_images.shape == (1_437, 64)
+    assert digits.test_images.shape == (360, 64)
+    assert (digits.train_images.min(), digits.train_images.max(), digits.classes) == (0, 255, 10)
+    assert digits.train_labels.bincount().min() > 130  # all ten, about as often
+
+
 def test_many_lambdas_are_one_run(folder):
     lambdas = np.geomspace(1e-3, 1e3, 30).tolist()
     few = {"profile": "quick", "dataset": str(folder), "lambdas": lambdas, "hidden": [3]}

@@ -2,9 +2,11 @@
 
 import contextlib
 import inspect
+import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -50,6 +52,23 @@ def perform(chapter: str, values: Mapping[str, Any]) -> Run:
             return store.keep(run)
         print(verification.compare(found, run).text, file=sys.stderr)
         return found
+
+
+def perform_all(jobs: Sequence[tuple[str, dict]], device: str) -> list[Run | str]:
+    """The runs of many (chapter, values), in their order; of one that diverged, the words.
+
+    On a processor as many are made at once as there are cores: the work of one leaves most of them idle.
+    """
+    at_once = torch.get_num_threads() if device == "cpu" else 1
+    with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        return list(pool.map(_perform_or_words, *zip(*jobs, strict=True)))
+
+
+def _perform_or_words(chapter: str, values: dict) -> Run | str:
+    try:
+        return perform(chapter, values)
+    except DivergedError as error:
+        return f"({chapter[0]}): {str(error).split(':')[0]}"
 
 
 def verify(run: Run) -> verification.Verification:

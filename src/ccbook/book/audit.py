@@ -1,8 +1,6 @@
 """The audit: settings on trial, levels and orders of removal, and the printed numbers of updates taken apart."""
 
-import multiprocessing
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,7 @@ from complexity_control.digits import scale
 from complexity_control.objective import log_likelihood
 from complexity_control.posterior import Posterior, drawn, logits, normal
 from complexity_control.pruning import accuracy, prune
-from complexity_control.training import DivergedError, steps
+from complexity_control.training import steps
 
 FAMILIES = {"ab": "direct", "ce": "hypernetworks"}  # of methods that share their settings
 PARTS = {"accuracy_curve_mean": "Table 1", "stability": "Table 2", "evidence": "Table 3", "curve": "Figure 1"}
@@ -73,28 +71,14 @@ def _tried(trials: pd.DataFrame, profile: str, device: str, seeds: list[int]) ->
         changes = {n: v for n, v in row.items() if not pd.isna(v)}
         for letter in methods:
             usual = defaults(METHODS[letter].name) | {"profile": profile, "device": device}
-            jobs.append((letter, usual | changes | {"seeds": seeds}))
+            jobs.append((METHODS[letter].name, usual | changes | {"seeds": seeds}))
             names.append((family, trial))
             books[family, trial] = books.get((family, trial), True) and usual == usual | changes
     outcomes: dict[tuple[str, str], list[Run | str]] = {}
-    for name, outcome in zip(names, _performed(jobs, device), strict=True):
+    for name, outcome in zip(names, perform.perform_all(jobs, device), strict=True):
         outcomes.setdefault(name, []).append(outcome)
     return pd.DataFrame([{"family": family, "trial": trial, "book": books[family, trial]} | distances(of_trial)
                          for (family, trial), of_trial in outcomes.items()])  # fmt: skip
-
-
-def _performed(jobs: list[tuple[str, dict]], device: str) -> list[Run | str]:
-    """All runs, on a processor as many at once as there are cores: the work of one leaves most of them idle."""
-    at_once = torch.get_num_threads() if device == "cpu" else 1
-    with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        return list(pool.map(_perform, *zip(*jobs, strict=True)))
-
-
-def _perform(letter: str, values: dict) -> Run | str:
-    try:
-        return perform.perform(METHODS[letter].name, values)
-    except DivergedError as error:
-        return f"({letter}): {str(error).split(':')[0]}"
 
 
 def distances(outcomes: Iterable[Run | str]) -> dict[str, Any]:

