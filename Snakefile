@@ -40,7 +40,7 @@ FILES = {  # what a page writes beside itself
     "cost": ["results/cost.csv"],
     "one_network": ["results/one_network.csv"],
     "audit": ["results/audit.csv"],
-    "explorer": ["results/surface.csv", *(f"explorer/{name}.js" for name in ("digits", "linear", "low_rank"))],
+    "explorer": ["results/surface.csv", *(f"explorer/{name}.js" for name in ("digits", "linear", "low_rank", "tempered"))],
     "reruns": ["reruns"],
 }
 

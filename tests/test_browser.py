@@ -235,6 +235,28 @@ def test_the_pages_evidence_is_the_packages(lab, books_runs, digits, letter):
         assert abs(fit - sums.mean().item()) < 5 * error
 
 
+@pytest.mark.parametrize("letter", explorer.METHODS)
+def test_the_units_in_use_are_the_packages(lab, books_runs, letter):
+    name, run = explorer.METHODS[letter], run_of(lab, letter, books_runs)
+    for lam in LAMBDAS:
+        theirs = lab.evaluate("([name, lam]) => explorer.unitsInUse(explorer.measure(name, lam, 0).q)", [name, lam])
+        norms = explorer.generated(run, [lam]).mean["W1"][0].norm(dim=0)
+        assert (norms > 0.501).sum() <= theirs <= (norms > 0.499).sum()  # 16 bits hold them
+
+
+def test_an_address_opens_its_setting_and_follows_it(site, chromium):
+    tab = chromium.new_page()
+    tab.goto(f"{(site / 'explorer.html').as_uri()}#method=linear&lambda=10&removed=40")
+    tab.wait_for_selector("#explorer.x-ready")
+    assert tab.is_checked("input[value=linear]")
+    assert (tab.text_content("#x-lambda-value"), tab.text_content("#x-removed-value")) == ("10", "40%")
+    assert (tab.text_content("#x-sentence") or "").startswith("λ = 10: ")
+    tab.focus("#x-lambda")
+    tab.keyboard.press("End")
+    tab.wait_for_function("location.hash.includes('lambda=100&')")
+    tab.close()
+
+
 def test_the_curve_passes_through_the_setting(lab):
     assert lab.evaluate(
         """() => { const curve = explorer.curve("linear", 3), at = (percent) => explorer.measure("linear", 3, percent);

@@ -22,7 +22,9 @@ def made(chapter: str, folder: Path, **changes: object) -> Run:
 
 @pytest.fixture
 def hypernetworks(folder) -> dict[str, Run]:
-    return {"c": made("c_low_rank", folder), "e": made("e_linear", folder)}
+    return {
+        letter: made(chapter.name, folder) for letter, chapter in chapters.METHODS.items() if letter in explorer.METHODS
+    }
 
 
 def test_the_posterior_generated_later_is_the_one_on_record(hypernetworks):
@@ -64,3 +66,12 @@ def test_two_hidden_layers_are_refused(folder, tmp_path):
     deep = {letter: made(chapters.METHODS[letter].name, folder, hidden=[4, 4]) for letter in explorer.METHODS}
     with pytest.raises(ValueError, match="the explorer computes one hidden layer"):
         explorer.write_scripts(tmp_path, deep, download.load(str(folder), "cpu"))
+
+
+def test_a_weight_of_no_slope_and_no_polynomials_has_its_own_price(folder):
+    """Then s = sigmoid(a - ln lambda) is half at lambda = e^a, to the fineness of the grid."""
+    run = made("g_tempered", folder, degree=0, slope=False)
+    price = np.exp(5 * run.hypernetwork["W1.a"][0].double().numpy())
+    found, step = explorer.prices(run), explorer.FINE[1] / explorer.FINE[0]
+    assert ((found <= price * 1.001) & (price < found * step * 1.001)).all()
+    assert explorer.price_map(run, [run]).plain["text/plain"].startswith("Prices")

@@ -1,12 +1,16 @@
 /* The lambda explorer: makes the posterior for any lambda from a hypernetwork's own parameters, prunes and tests it.
 
 A classic script without requests, so that it works from a disk too. The formulae are those of the package:
-methods.py, objective.py, posterior.py, pruning.py; tests/test_browser.py compares the numbers. */
+methods/, objective.py, posterior.py, pruning.py; tests/test_browser.py compares the numbers. */
 "use strict";
 
 const explorer = (() => {
   const DRAWS = 20; // of the weights, behind each predictive distribution
-  const LEVELS = [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99]; // percent removed, of the curve's points
+  const LEVELS = [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 91, 92, 93, 94, 95, 96, 97, 98, 99]; // percent removed
+  const METHODS = { tempered: "(g) tempered", low_rank: "(c) low-rank", linear: "(e) linear" };
+  const TENSORS = ["W1", "b1", "W2", "b2"];
+  const SPEED = 5; // of tempered.py
+  const IN_USE = 0.5; // norm of a hidden unit's mean incoming weights
   const FEEDS = { scaled: (lam) => lam / 100, log: Math.log10, raw: (lam) => lam };
   const models = {};
   const parts = {};
@@ -36,10 +40,10 @@ const explorer = (() => {
         shapes[tensor.name] = tensor.shape;
         at += length;
       }
-      const [inputs, hidden] = shapes["mean.W1.B1"] || shapes["mean.W1.b3"];
-      models[name] = { ...about, name, tensors, inputs, hidden };
+      const [inputs, hidden] = shapes["W1.m"] || shapes["mean.W1.B1"] || shapes["mean.W1.b3"];
+      models[name] = { ...about, name, tensors, shapes, inputs, hidden };
     }
-    if (parts.test && models.low_rank && models.linear) arrived();
+    if (parts.test && Object.keys(METHODS).every((method) => models[method])) arrived();
   }
 
   function readDigits(about, bytes) {
@@ -70,12 +74,16 @@ const explorer = (() => {
     };
   }
 
-  /** The generated posterior, eq. (5) or (6): each tensor as Float32Array, under mean and log_std. */
+  /** The generated posterior: each tensor as Float32Array, under mean and log_std. */
   function generate(model, lam) {
-    const z = Math.fround(FEEDS[model.feed](Math.fround(lam)));
     const q = { mean: {}, log_std: {} };
+    if (model.tensors["W1.m"]) {
+      for (const name of TENSORS) [q.mean[name], q.log_std[name]] = tempered(model, name, lam);
+      return q;
+    }
+    const z = Math.fround(FEEDS[model.feed](Math.fround(lam)));
     for (const part of ["mean", "log_std"]) {
-      for (const name of ["W1", "b1", "W2", "b2"]) {
+      for (const name of TENSORS) {
         const t = (leaf) => model.tensors[`${part}.${name}.${leaf}`];
         q[part][name] = t("b3") ? line(z, t("b2"), t("b3")) : lowRank(z, t);
       }
@@ -104,11 +112,41 @@ const explorer = (() => {
     return out;
   }
 
+  /** tempered.py's mean and log standard deviation of a tensor. */
+  function tempered(model, name, lam) {
+    const [low, high] = model.lam_range.map(Math.log), logLam = Math.log(lam);
+    const t = Math.max(-1, Math.min(1, (2 * logLam - low - high) / (high - low)));
+    const tensor = (what) => model.tensors[`${name}.${what}`];
+    const m = tensor("m"), a = tensor("a"), slope = tensor("slope");
+    const curve = (what) => outerSum(model.shapes[`${name}.m`].map((width, axis) => polynomials(tensor(what + axis), width, t)));
+    const gain = curve("gain"), shift = curve("shift"), mean = new Float32Array(m.length), logStd = new Float32Array(m.length);
+    for (let i = 0; i < m.length; i++) {
+      const x = SPEED * (a[i] + shift[i]) - logLam, e = Math.exp(-Math.abs(x));
+      mean[i] = (m[i] + (slope ? t * slope[i] : 0)) * Math.exp(gain[i]) * (x > 0 ? 1 : e) / (1 + e);
+      logStd[i] = Math.log(model.prior_std) - (Math.max(x, 0) + Math.log1p(e)) / 2;
+    }
+    return [mean, logStd];
+  }
+
+  /** A sum of Chebyshev polynomials for each place of an axis; coefficients [degree, width], none at degree 0. */
+  function polynomials(coefficients, width, t) {
+    const out = new Float64Array(width);
+    (coefficients || []).forEach((value, i) => { out[i % width] += value * Math.cos((1 + Math.floor(i / width)) * Math.acos(t)); });
+    return out;
+  }
+
+  function outerSum([first, second]) {
+    if (!second) return first;
+    const out = new Float64Array(first.length * second.length);
+    for (let i = 0, at = 0; i < first.length; i++) for (let j = 0; j < second.length; j++) out[at++] = first[i] + second[j];
+    return out;
+  }
+
   /** Deviations; and for each weight matrix (mean / deviation)², its order of removal, smallest first. */
   function prepare(q) {
     q.variance = {};
     q.order = {};
-    for (const name of ["W1", "b1", "W2", "b2"]) {
+    for (const name of TENSORS) {
       const logStd = q.log_std[name], variance = q.variance[name] = new Float64Array(logStd.length);
       for (let i = 0; i < variance.length; i++) variance[i] = Math.exp(2 * logStd[i]);
       if (name.startsWith("b")) continue;
@@ -242,10 +280,29 @@ const explorer = (() => {
     return { starts, columns: columns.subarray(0, at), weights: weights.subarray(0, at) };
   }
 
+  /** The most weights, in percent, that can go for so many points of accuracy; of the levels of a curve. */
+  function removable(accuracies, points) {
+    const beyond = accuracies.findIndex((share) => share < accuracies[0] - points / 100 - 1e-9);
+    return LEVELS[(beyond < 0 ? LEVELS.length : beyond) - 1];
+  }
+
+  /** How many hidden units have mean incoming weights of a norm above IN_USE. */
+  function unitsInUse(q) {
+    const squares = new Float64Array(q.mean.b1.length);
+    q.mean.W1.forEach((weight, i) => { squares[i % squares.length] += weight * weight; });
+    return squares.filter((sum) => sum > IN_USE ** 2).length;
+  }
+
+  /** The largest absolute mean weight of the first layer over all lambdas, at the decades. */
+  function largestWeight(model) {
+    const size = (lam) => generate(model, lam).mean.W1.reduce((most, weight) => Math.max(most, Math.abs(weight)), 0);
+    return Math.max(...[0.1, 1, 10, 100].map(size));
+  }
+
   /** KL(q || N(0, prior_std² I)) in nats, objective.kl. */
   function kl(q, priorStd) {
     let sum = 0;
-    for (const name of ["W1", "b1", "W2", "b2"]) {
+    for (const name of TENSORS) {
       const mean = q.mean[name], logStd = q.log_std[name], variance = q.variance[name];
       for (let i = 0; i < mean.length; i++)
         sum += (mean[i] * mean[i] + variance[i]) / (2 * priorStd * priorStd) - logStd[i] + Math.log(priorStd) - 0.5;
@@ -375,7 +432,7 @@ const explorer = (() => {
   }
 
   return {
-    receive, ready: waiting, models, parts, LEVELS, measure, curve: (name, lam) => curve(at(name, lam).q), predict, sparse,
-    normalise, logLikelihood, generate, prepare, prune, withVariance, kl,
+    receive, ready: waiting, models, parts, LEVELS, METHODS, IN_USE, measure, curve: (name, lam) => curve(at(name, lam).q),
+    predict, sparse, normalise, logLikelihood, generate, prepare, prune, withVariance, kl, removable, unitsInUse, largestWeight,
   };
 })();

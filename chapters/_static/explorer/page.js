@@ -5,6 +5,8 @@
   const home = document.getElementById("explorer");
   const PAD = 280; // pixels of the pad's side
   const MARGIN = { left: 46, right: 10, top: 10, bottom: 38 }, WIDTH = 420, HEIGHT = 260; // of the curve
+  const CONTRAST = 4; // the largest weight over that of full colour
+  const POINTS = 2; // of accuracy, that the sentence gives for removed weights
   const NEGATIVE = [33, 102, 172], POSITIVE = [179, 88, 6], REMOVED = [200, 200, 200]; // apart for every kind of eye
 
   home.innerHTML = `
@@ -12,8 +14,8 @@
     <form class="x-controls" aria-label="Settings">
       <fieldset>
         <legend>Hypernetwork</legend>
-        <label><input type="radio" name="method" value="low_rank" checked> (c) low-rank</label>
-        <label><input type="radio" name="method" value="linear"> (e) linear</label>
+        ${Object.entries(explorer.METHODS).map(([name, title], k) =>
+          `<label><input type="radio" name="method" value="${name}"${k ? "" : " checked"}> ${title}</label>`).join("")}
       </fieldset>
       <label for="x-lambda">Complexity parameter λ = <output id="x-lambda-value" for="x-lambda"></output></label>
       <input id="x-lambda" type="range" min="-1" max="2" step="0.01" value="0">
@@ -27,13 +29,14 @@
       <div><dt>log-likelihood, nats</dt><dd id="x-likelihood"></dd></div>
       <div><dt>KL, nats</dt><dd id="x-kl"></dd></div>
     </dl>
+    <p class="x-sentence" id="x-sentence"></p>
     <p class="x-note" id="x-note"></p>
     <div class="x-pictures">
       <figure><svg id="x-curve" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img"></svg>
         <figcaption>The pruning curve at this λ, and the setting on it.</figcaption></figure>
       <figure><canvas id="x-weights" role="img"></canvas>
-        <figcaption>The first layer: an image of 28 × 28 weights for each hidden unit. Blue is negative, brown positive,
-        grey removed.</figcaption></figure>
+        <figcaption>The first layer: an image of 28 × 28 mean weights for each hidden unit. Blue is negative, brown positive,
+        grey removed; a method has one scale of colours for all λ.</figcaption></figure>
     </div>
     <h3 id="x-digits-title">Digits, and what the network makes of them</h3>
     <p>The bars are the predictive distribution over 0 … 9: the network's answer, averaged over 20 draws of the weights that
@@ -51,6 +54,7 @@
     <button type="button" id="x-clear">Clear the pad</button>
     <p id="x-heard" class="x-heard" role="status"></p>`;
   const get = (id) => document.getElementById(`x-${id}`);
+  const methods = [...home.querySelectorAll("input[name=method]")];
   const nats = (value) => Math.round(value).toLocaleString("en").replace("-", "−");
 
   // ---- settings ------------------------------------------------------------------------------------------------
@@ -64,15 +68,25 @@
   function settings() {
     const exponent = Number(get("lambda").value);
     return {
-      method: home.querySelector("input[name=method]:checked").value,
+      method: methods.find((input) => input.checked).value,
       lam: 10 ** exponent,
       percent: Number(get("removed").value),
     };
   }
 
+  const short = (lam) => String(Number(lam.toPrecision(3)));
+
+  /** The setting that the address's fragment names, #method=linear&lambda=10&removed=90; whatever it leaves out stays. */
+  function restore() {
+    const given = new URLSearchParams(location.hash.slice(1));
+    const exponent = Math.log10(given.get("lambda") || NaN), percent = Number(given.get("removed") || NaN);
+    for (const input of methods) if (input.value === given.get("method")) input.checked = true;
+    if (Number.isFinite(exponent)) get("lambda").value = exponent;
+    if (Number.isFinite(percent)) get("removed").value = percent;
+  }
+
   function update() {
-    const began = performance.now(), { method, lam, percent } = settings();
-    const text = String(Number(lam.toPrecision(3)));
+    const began = performance.now(), { method, lam, percent } = settings(), text = short(lam);
     get("lambda-value").textContent = text;
     get("lambda").setAttribute("aria-valuetext", `lambda ${text}`);
     get("removed-value").textContent = `${percent}%`;
@@ -91,27 +105,39 @@
       curveTimer = setTimeout(() => {
         curveOf = { method, lam, accuracies: explorer.curve(method, lam) };
         drawCurve();
+        say();
       });
     } else drawCurve();
     home.dataset.milliseconds = performance.now() - began;
   }
 
-  let listening = 0; // a screen reader hears the numbers once the slider rests
-  function announce() {
-    clearTimeout(listening);
-    listening = setTimeout(() => {
-      get("heard").textContent =
-        `Accuracy ${get("accuracy").textContent}, evidence ${get("evidence").textContent} nats, ${get("remaining").textContent} weights.`;
+  function say() {
+    const units = explorer.unitsInUse(current.q), percent = explorer.removable(curveOf.accuracies, POINTS);
+    get("sentence").textContent =
+      `λ = ${short(curveOf.lam)}: ${units} hidden unit${units === 1 ? "" : "s"} in use, ` +
+      `${percent ? `${percent}%` : `less than ${explorer.LEVELS[1]}%`} of the weights can go for ${POINTS} points of accuracy.`;
+  }
+
+  let resting = 0; // once the sliders rest, the address gets the setting and a screen reader hears the numbers
+  function rest() {
+    clearTimeout(resting);
+    resting = setTimeout(() => {
+      const { method, lam, percent } = settings();
+      history.replaceState(null, "", `#${new URLSearchParams({ method, lambda: short(lam), removed: percent })}`);
+      get("heard").textContent = `Accuracy ${get("accuracy").textContent}, evidence ${get("evidence").textContent} nats, ` +
+        `${get("remaining").textContent} weights. ${get("sentence").textContent}`;
     }, 700);
   }
 
   // ---- pictures ------------------------------------------------------------------------------------------------
 
   function drawCurve() {
-    const { accuracies } = curveOf;
+    const { accuracies } = curveOf, { percent: here, accuracy } = current;
+    const levels = explorer.LEVELS.map((percent, k) => [percent, accuracies[k]]);
+    const points = [...levels.filter(([percent]) => percent !== here), [here, accuracy]].sort(([a], [b]) => a - b);
     const x = (percent) => MARGIN.left + (percent / 99) * (WIDTH - MARGIN.left - MARGIN.right);
     const y = (share) => HEIGHT - MARGIN.bottom - share * (HEIGHT - MARGIN.top - MARGIN.bottom);
-    const line = explorer.LEVELS.map((percent, k) => `${x(percent)},${y(accuracies[k])}`).join(" ");
+    const line = points.map(([percent, share]) => `${x(percent)},${y(share)}`).join(" ");
     const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) =>
       `<line class="x-grid" x1="${MARGIN.left}" x2="${WIDTH - MARGIN.right}" y1="${y(share)}" y2="${y(share)}"/>
        <text x="${MARGIN.left - 6}" y="${y(share) + 4}" text-anchor="end">${100 * share}%</text>`);
@@ -120,27 +146,26 @@
     get("curve").innerHTML = `${ticks.join("")}${marks.join("")}
       <text x="${(WIDTH + MARGIN.left) / 2}" y="${HEIGHT - 4}" text-anchor="middle">weights removed, %</text>
       <polyline class="x-line" points="${line}"/>
-      ${explorer.LEVELS.map((percent, k) => `<circle class="x-dot" cx="${x(percent)}" cy="${y(accuracies[k])}" r="3"/>`).join("")}
-      <circle class="x-here" cx="${x(current.percent)}" cy="${y(current.accuracy)}" r="7"/>`;
-    const told = explorer.LEVELS.map((percent, k) => `${percent}%: ${(100 * accuracies[k]).toFixed(1)}%`).join(", ");
+      ${levels.map(([percent, share]) => `<circle class="x-dot" cx="${x(percent)}" cy="${y(share)}" r="2.5"/>`).join("")}
+      <circle class="x-here" cx="${x(here)}" cy="${y(accuracy)}" r="7"/>`;
+    const told = levels.map(([percent, share]) => `${percent}%: ${(100 * share).toFixed(1)}%`).join(", ");
     get("curve").setAttribute("aria-label",
       `Accuracy on ${explorer.parts.test.length} test digits against the percent of removed weights. ${told}. ` +
-      `Now ${current.percent}% removed: ${(100 * current.accuracy).toFixed(1)}%.`);
+      `Now ${here}% removed: ${(100 * accuracy).toFixed(1)}%.`);
   }
 
   function drawWeights() {
-    const { net, name } = current, { inputs, hidden } = explorer.models[name];
+    const { net, name } = current, model = explorer.models[name], { inputs, hidden } = model;
     const side = Math.round(Math.sqrt(inputs)), across = Math.ceil(Math.sqrt(hidden)), step = side + 1;
     const canvas = get("weights");
     if (canvas.width !== across * step - 1) canvas.width = canvas.height = across * step - 1;
     const context = canvas.getContext("2d"), picture = context.createImageData(canvas.width, canvas.height);
-    let scale = 0;
-    for (const weight of net.mean.W1) scale = Math.max(scale, Math.abs(weight));
+    model.full ??= explorer.largestWeight(model) / CONTRAST; // the weight of full colour, for all lambdas
     for (let unit = 0; unit < hidden; unit++) {
       const left = (unit % across) * step, top = Math.floor(unit / across) * step;
       for (let i = 0; i < inputs; i++) {
         const at = i * hidden + unit, weight = net.mean.W1[at];
-        const strength = Math.min(1, 2.5 * Math.abs(weight) / scale), to = weight < 0 ? NEGATIVE : POSITIVE;
+        const strength = Math.min(1, Math.abs(weight) / model.full), to = weight < 0 ? NEGATIVE : POSITIVE;
         const pixel = 4 * ((top + Math.floor(i / side)) * canvas.width + left + (i % side));
         for (let c = 0; c < 3; c++) picture.data[pixel + c] = net.keepW1[at] ? 255 + (to[c] - 255) * strength : REMOVED[c];
         picture.data[pixel + 3] = 255;
@@ -164,7 +189,7 @@
       if (item.digit !== digit) paint(item.querySelector("canvas"), digit.image);
       item.digit = digit;
       item.querySelectorAll("i").forEach((bar, c) => {
-        bar.style.height = `${(100 * probabilities[c]).toFixed(1)}%`;
+        bar.style.height = `calc(${probabilities[c].toFixed(3)} * (100% - 1rem))`; // the digit below it takes 1rem
         bar.classList.toggle("x-best", c === answer);
       });
       const sure = `${answer}, ${(100 * probabilities[answer]).toFixed(0)}%`;
@@ -276,24 +301,27 @@
   // ---- start ---------------------------------------------------------------------------------------------------
 
   explorer.ready.then(() => {
-    const { train } = explorer.models.low_rank;
+    const names = Object.keys(explorer.METHODS), [{ train, seed }] = names.map((name) => explorer.models[name]);
+    const runs = names.map((name) => explorer.models[name].run).join(", ");
     get("note").textContent =
       `Computed here, by this page: the accuracy on ${explorer.parts.test.length.toLocaleString("en")} test digits; the ` +
       `log-likelihood from ${explorer.parts.train.length} training digits and scaled up to all ${train.toLocaleString("en")}, with the ` +
-      `standard error of that. Evidence and KL are those of the whole posterior, before any weight is removed. Parameters of ` +
-      `seed ${explorer.models.low_rank.seed}, from the runs ${explorer.models.low_rank.run} and ${explorer.models.linear.run}.`;
+      `standard error of that. Evidence, KL and the units in use are those of the whole posterior, before any weight is removed. ` +
+      `A hidden unit is in use if its mean incoming weights have a norm above ${explorer.IN_USE}. Parameters of seed ${seed}, ` +
+      `from the runs ${runs}.`;
     get("status").hidden = true;
     home.classList.add("x-ready");
     clear();
-    for (const id of ["lambda", "removed"]) get(id).addEventListener("input", () => { update(); announce(); });
-    home.querySelectorAll("input[name=method]").forEach((input) => input.addEventListener("change", () => { update(); announce(); }));
+    for (const input of [get("lambda"), get("removed"), ...methods]) input.addEventListener("input", () => { update(); rest(); });
+    window.addEventListener("hashchange", () => { restore(); update(); });
+    restore();
     home.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
     get("more").addEventListener("click", () => { shown = (shown + 7) % explorer.parts.test.length; drawDigits(); });
     get("clear").addEventListener("click", clear);
     update();
     home.dataset.ready = "true";
   });
-  for (const name of ["digits", "low_rank", "linear"]) {
+  for (const name of ["digits", ...Object.keys(explorer.METHODS)]) {
     const script = document.createElement("script");
     script.src = `_static/explorer/${name}.js`;
     script.onerror = () => { get("status").textContent = `The file ${script.src} is missing, so the explorer can't compute.`; };

@@ -3,7 +3,8 @@
 import base64
 import gzip
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib import pyplot as plt
+from matplotlib.colors import LogNorm
 from pandas.io.formats.style import Styler
 
 from ccbook.book import artefacts
-from ccbook.book.formats import folder, write_csv
+from ccbook.book.formats import folder, in_words, write_csv
 from ccbook.chapters import METHODS as ALL_METHODS
+from ccbook.compare import printed
 from ccbook.machine import download
 from ccbook.parameters import PROFILES, Hypernetwork
 from ccbook.perform import method_of
@@ -25,13 +28,15 @@ from complexity_control.objective import kl
 from complexity_control.posterior import Posterior
 from complexity_control.pruning import accuracy, prune
 
-COMPUTED = ("low_rank", "linear")  # the functions of methods that the page's script has too
+COMPUTED = ("low_rank", "linear", "tempered")  # the functions of methods that the page's script has too
 METHODS = {letter: chapter.function for letter, chapter in ALL_METHODS.items() if chapter.function in COMPUTED}
 CODES = 2**16 - 1
 SAMPLE = 1_000  # test digits in the page; its accuracy is a multiple of 0.1%
 FIT = 300  # training digits, for the evidence; more would make a move of the slider slow
 LAMBDAS = 10 ** np.linspace(-1, 2, 13)  # four to a decade
 PERCENTS = [*range(0, 100, 10), 95, 99]
+FINE = 10 ** np.linspace(-1, 2, 31)  # where a weight's price is looked for
+FEW = 0.01  # of a hidden unit's weights
 
 
 def write(profile: str, runs: Mapping[str, Run]) -> pd.DataFrame:
@@ -67,7 +72,9 @@ def generated(run: Run, lambdas: list[float]) -> Posterior:
     """
     p = run.parameters
     if not isinstance(p, Hypernetwork):
-        raise ValueError(f"run {run.id} is of method ({p.method}), which has no hypernetwork; name one of c, e")
+        raise ValueError(
+            f"run {run.id} is of method ({p.method}), which has no hypernetwork; name one of {', '.join(METHODS)}"
+        )
     params = {name: tensor[:1] for name, tensor in run.hypernetwork.items()}
     return method_of(p).posterior(params, torch.tensor([lambdas]))
 
@@ -95,7 +102,7 @@ def write_scripts(home: Path, runs: Mapping[str, Run], digits: Digits) -> None:
             tensors.append({"name": part, "shape": values.shape, "low": low, "step": step})
             codes += ((values - low) / step).round().astype("<u2").tobytes()
         about = {"run": run.id, "seed": p.seeds[0], "feed": getattr(p, "feed", None), "prior_std": p.prior_std,
-                 "train": run.receipt["data"]["train"], "tensors": tensors}  # fmt: skip
+                 "lam_range": p.lam_range, "train": run.receipt["data"]["train"], "tensors": tensors}  # fmt: skip
         _script(home, name, about, codes)
     counts = (FIT, FIT, SAMPLE, SAMPLE)
     samples = [tensor[:n].numpy().astype(np.uint8) for tensor, n in zip(digits, counts, strict=True)]
@@ -110,7 +117,7 @@ def _script(home: Path, name: str, about: dict[str, Any], content: bytes) -> Non
 
 def figure(rows: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
     """Accuracy over lambda and the percent of removed weights, with lines of equal accuracy; a panel each method."""
-    picture, axes = plt.subplots(1, len(METHODS), figsize=(9, 4), sharey=True, layout="constrained")
+    picture, axes = plt.subplots(1, len(METHODS), figsize=(10, 3.6), sharey=True, layout="constrained")
     levels, words = np.linspace(0, 1, 11), []
     for (method, points), ax in zip(rows.groupby("method"), axes, strict=True):
         title = str(ALL_METHODS[str(method)])
@@ -129,6 +136,47 @@ def figure(rows: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
     caption = "Accuracy over λ and the share of removed weights, from one trained hypernetwork each."
     alt = f"Test accuracy over λ and the percent of removed weights, a map for each hypernetwork. {'; '.join(words)}."
     return artefacts.figure("explorer-surface", picture, caption, alt, rows, runs.values())
+
+
+def prices(run: Run) -> np.ndarray:
+    """The lambda at which (g) has half given up each weight of the first layer, of its first seed: [pixels, hidden].
+
+    There its variance is half the prior's. The price is the largest of FINE up to which it isn't; 0 if there is none.
+    """
+    half = run.parameters.prior_std**2 / 2
+    found = torch.zeros(())
+    for lam in FINE.tolist():  # from the smallest
+        variance = (2 * generated(run, [lam]).log_std["W1"][0]).exp()
+        found = torch.where(variance <= half, lam, found)
+    return found.numpy()
+
+
+def price_map(run: Run, runs: Iterable[Run]) -> artefacts.Artefact:
+    """The prices of the first layer's weights: an image for each hidden unit, the most expensive first."""
+    values = prices(run)
+    shown = values[:, np.argsort(-values.mean(0))][:, : ((values > 0).mean(0) > FEW).sum()]
+    side, across, gap = math.isqrt(len(values)), 10, 1
+    down = -(-shown.shape[1] // across)
+    sheet = np.full((down * (side + gap), across * (side + gap)), np.nan)
+    for k, unit in enumerate(shown.T):
+        top, left = ((side + gap) * place for place in divmod(k, across))
+        sheet[top : top + side, left : left + side] = unit[: side * side].reshape(side, side).clip(FINE[0] / 2)
+    figure, ax = plt.subplots(figsize=(9, 0.9 * down + 0.6), layout="constrained")
+    shades = plt.get_cmap("cividis").with_extremes(under="0.9")
+    picture = ax.imshow(sheet, cmap=shades, norm=LogNorm(FINE[0], max(values.max(), 10)), interpolation="nearest")
+    ax.set_axis_off()
+    figure.colorbar(picture, ax=ax, label="price, λ", extend="min")
+    rows = pd.DataFrame({"lam": printed.LAMBDAS})
+    rows["weights"] = [(values >= 0.999 * lam).mean() for lam in rows["lam"]]
+    rows["units"] = [((values >= 0.999 * lam).mean(0) > FEW).sum() for lam in rows["lam"]]
+    caption = (
+        "The price of each weight of the first layer, the λ at which (g) has half given it up: an image of the pixels "
+        f"for each hidden unit, the most expensive first. Grey: below {FINE[0]:g}. Left out are the "
+        f"{values.shape[1] - shown.shape[1]} units that are grey."
+    )
+    words = in_words(rows, "at λ = {lam:g} {weights:.1%} of the weights, in {units} hidden units")
+    alt = f"Prices of the first layer's weights, a tile for each hidden unit. Not yet half given up are {words}"
+    return artefacts.figure("explorer-prices", figure, caption, alt, rows, runs)
 
 
 def table(rows: pd.DataFrame) -> Styler:

@@ -39,8 +39,10 @@ def variants() -> list[Variant]:
     """All of them; the first of each study is the tuned direct training that the others are measured by."""
     training = {name: defaults("g_tempered")[name] for name in TRAINING}
     tuned = Variant("form", "a", TUNED, REFERENCE)
-    found = [tuned, Variant("form", "g", "(g) as it is", {"seeds": defaults("g_tempered")["seeds"]})]  # the book's run
-    without: dict[str, dict[str, Any]] = {"polynomials": {"degree": 0}, "slope": {"slope": False}, "stratified λ": {"stratified": False},
+    book = {"seeds": defaults("g_tempered")["seeds"]}  # a run that is on record
+    found = [tuned, Variant("form", "g", "(g) as it is", book)]
+    without: dict[str, dict[str, Any]] = {
+               "polynomials": {"degree": 0}, "slope": {"slope": False}, "stratified λ": {"stratified": False},
                "weights of λ": {"lam_power": 0.0}, "a falling rate": {"schedule": "constant"},
                "a wider range of λ": {"lam_range": [0.1, 100.0]}}  # fmt: skip
     found += [Variant("form", "g", f"(g) without {part}", changes) for part, changes in without.items()]
