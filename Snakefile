@@ -28,17 +28,18 @@ NEEDS = {name: [ancient(f"{DATA}/.verified")] for name in CHAPTERS}  # what a pa
 for method in chapters.METHODS.values():
     if method.start:
         NEEDS[method.name] += page(chapters.METHODS[method.start].name)
-NEEDS |= dict.fromkeys(["audit", "results", "claims", "cost", "explorer", "made", "conclusions", "one_network"], page(*CHAPTERS))
+NEEDS |= dict.fromkeys(["audit", "results", "claims", "cost", "explorer", "made", "conclusions"], page(*CHAPTERS))
 NEEDS |= {
     "derivation": page(*CHAPTERS),
     "speed": RECORDED,  # by `make bench`, never here
+    "one_network": [*page(*CHAPTERS), "book/results/studies.csv"],  # by `make studies`
     "reruns": [RUNS, *page(*CHAPTERS, "audit", "one_network")],
 }
 FILES = {  # what a page writes beside itself
     "results": [*(f"results/table{k}.csv" for k in (1, 2, 3)), "results/figure1.csv", "results/figure1.svg", "results/scoreboard.md"],
     "claims": ["results/claims.csv"],
     "cost": ["results/cost.csv"],
-    "one_network": ["results/one_network.csv"],
+    "one_network": ["results/one_network.csv", "results/one_network.md"],
     "audit": ["results/audit.csv"],
     "explorer": ["results/surface.csv", *(f"explorer/{name}.js" for name in ("digits", "linear", "low_rank", "tempered"))],
     "reruns": ["reruns"],

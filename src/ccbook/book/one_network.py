@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from IPython.display import Markdown
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
@@ -169,8 +170,23 @@ def shown(table: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
     return artefacts.table("one_network-relative", styled, caption, table, runs.values())
 
 
-def claims(table: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
-    """What this book says of (g), each as a test; the thresholds were written down before the runs on record."""
+def price(runs: Mapping[str, Run]) -> Markdown:
+    """What (g) costs once, in direct trainings, and from how many lambdas on it pays."""
+    priced = cost.of_runs(runs)
+    own, direct = priced.loc["g"], priced.loc["a"]
+    shares = [own[f"{unit}_once"] / direct[f"{unit}_each"] for unit in cost.UNITS]
+    return Markdown(
+        f"One training of (g) serves all λ. It takes as many updates as {shares[0]:.2f} trainings of (a), and as much "
+        f"time as {shares[1]:.1f}. So it pays from {own['break_even']:.0f} values of λ on by updates, and from "
+        f"{own['break_even_seconds']:.0f} on by time. Nothing is paid for another λ."
+    )
+
+
+def claims(table: pd.DataFrame, runs: Mapping[str, Run], profile: str) -> artefacts.Artefact:
+    """What this book says of (g), each as a test; the thresholds were written down before the runs on record.
+
+    They also go into one_network.md, which the start page includes.
+    """
     ours = table[table["method"] == "g"].set_index("lam")
     direct = table[table["method"] == "a"].set_index("lam")
     worst = ours.loc[GRID, "relative"]
@@ -189,6 +205,9 @@ def claims(table: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
     ]  # fmt: skip
     rows = pd.DataFrame(tests, columns=["claim", "measured", "holds"])
     verdict = rows.pop("holds").map({True: f"{SIGNS['agrees']} holds", False: f"{SIGNS['differs']} does not hold"})
-    styled = rows.replace("-", "−", regex=True).assign(verdict=verdict).style.hide(axis="index")
+    rows = rows.replace("-", "−", regex=True)
+    listed = in_words(rows.assign(verdict=verdict), "- {verdict}: {claim} ({measured})").replace("; - ", "\n- ")
+    (folder(profile) / "one_network.md").write_text(f"{listed.removesuffix('.')}\n")
+    styled = rows.assign(verdict=verdict).style.hide(axis="index")
     caption = "What this book says of the tempered hypernetwork, tested."
     return artefacts.table("one_network-claims", styled, caption, rows.assign(verdict=verdict), runs.values())
