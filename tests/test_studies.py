@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from ccbook import perform
 from ccbook.book import studies
 from ccbook.book.one_network import TUNED
 from ccbook.chapters import METHODS, defaults
@@ -50,3 +51,14 @@ def test_every_training_is_on_record_at_every_lambda(study):
     at_paper = recorded[recorded["lam"].isin([0.1, 1, 10, 100])]
     assert (at_paper.groupby("name").size() == 4).all()
     assert recorded["evidence"].notna().all()
+
+
+def test_a_direct_run_is_measured_as_recorded_and_a_hypernetwork_at_every_lambda_of_the_study(folder):
+    few = {"profile": "quick", "dataset": str(folder), "seeds": [0], "hidden": [4], "epochs": 1}
+    for letter in "ag":
+        chapter = METHODS[letter].name
+        run = perform.perform(chapter, defaults(chapter) | few | {"lambdas": studies.SHORT})
+        table = studies.measured(studies.Variant("deep", letter, "small", {"hidden": [4]}), run)
+        assert table["lam"].tolist() == studies.SHORT
+        assert table["accuracy"].tolist() == pytest.approx(run.metrics["accuracy"].tolist())
+        assert (table["seeds"] == 1).all()
