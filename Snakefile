@@ -30,7 +30,8 @@ for method in chapters.METHODS.values():
         NEEDS[method.name] += page(chapters.METHODS[method.start].name)
 NEEDS |= dict.fromkeys(["audit", "results", "claims", "cost", "explorer", "made", "conclusions"], page(*CHAPTERS))
 NEEDS |= {
-    "derivation": page(*CHAPTERS),
+    "idea": page(*CHAPTERS, "one_network"),
+    "derivation": [],  # it checks formulas, and needs no run
     "speed": RECORDED,  # by `make bench`, never here
     "one_network": [*page(*CHAPTERS), "book/results/studies.csv"],  # by `make studies`
     "reruns": [RUNS, *page(*CHAPTERS, "audit", "one_network")],
@@ -76,7 +77,7 @@ rule site:
         cp -r {BOOK}/results {BOOK}/source/results
         cp -r {BOOK}/reruns {BOOK}/source/runs
         cp -r chapters/_static {BOOK}/source/extra/_static
-        mv {BOOK}/source/extra/_static/*.css {BOOK}/source/_static
+        mv {BOOK}/source/extra/_static/*.css {BOOK}/source/extra/_static/*.js {BOOK}/source/_static
         cp {BOOK}/explorer/*.js {BOOK}/source/extra/_static/explorer
         cp -r profiles {BOOK}/source/profiles
         cp src/complexity_control/*.py {BOOK}/source/science

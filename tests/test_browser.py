@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
@@ -14,7 +15,7 @@ from playwright.sync_api import Browser, Page
 from pypdf import PdfReader
 
 from ccbook import parameters
-from ccbook.book import explorer, pdf
+from ccbook.book import explorer, idea, pdf
 from ccbook.machine import download
 from ccbook.records.run import Run, read
 from complexity_control.digits import Digits, scale
@@ -120,6 +121,12 @@ def test_search_works_without_a_server(site, tab):
     assert tab.locator("#search-results li a", has_text="derivation").count()
 
 
+def test_a_result_of_a_search_shows_no_tex(site, tab):
+    tab.goto((site / "search.html").as_uri())
+    page = r'<div role="main"><p>one for any \(\lambda\), not \(\mathbf x\)</p></div>'
+    assert tab.evaluate("(page) => Search.htmlToText(page)", page).split() == ["one", "for", "any", "λ,", "not", "x"]
+
+
 def test_the_registry_filters_as_one_types(site, tab):
     visit(tab, site, "reruns")
     rows = tab.locator(".registry tbody tr")
@@ -147,6 +154,57 @@ def _flat(outline: list) -> Iterator:
             yield from _flat(entry)
         else:
             yield entry
+
+
+# ---- the idea --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("picture", "least", "greatest"), [("plane", -1.5, 2.5), ("weight", -1, 2)])
+def test_a_moving_picture_says_what_the_package_computes(site, tab, picture, least, greatest):
+    visit(tab, site, "idea")
+    (table,) = site.glob("_downloads/*/idea-plane.csv")
+    points = pd.read_csv(table)
+    slider, words = (tab.locator(f"#idea-{picture} {part}") for part in ("input", "p[aria-live]"))
+    drawn = set()
+    for value in [0.0, *np.linspace(least, greatest, 9).round(2)]:
+        slider.fill(str(value))
+        lam = 10**value
+        expected = idea.touching(points, lam) if picture == "plane" else idea.weighed(lam)
+        assert " ".join(words.inner_text().split()) == expected
+        drawn.add(tab.locator(f"#idea-{picture} svg[role=img]").inner_html())
+    assert len(drawn) == 9 + (0.0 not in np.linspace(least, greatest, 9).round(2))
+    slider.focus()
+    tab.keyboard.press("Home")
+    assert words.inner_text().startswith(f"At λ = {10**least:.3g} ")
+    tab.keyboard.press("ArrowRight")
+    assert words.inner_text().startswith(f"At λ = {10 ** (least + 0.01):.3g} ")
+    assert not tab.locator(f"#idea-{picture} img").is_visible()
+
+
+def test_the_line_of_equal_cost_is_drawn_through_the_cheapest_network_and_above_none(site, tab):
+    """In the picture's own coordinates: every dot lies on the line, or to the right of and above it."""
+    visit(tab, site, "idea")
+    for value in (-1.2, 0, 0.7, 2):
+        tab.locator("#idea-plane input").fill(str(value))
+        places = tab.evaluate(
+            """() => { const svg = document.querySelector("#idea-plane svg");
+                 const of = (dot) => [Number(dot.getAttribute("cx")), Number(dot.getAttribute("cy"))];
+                 const line = svg.querySelector(".cost").getAttribute("d").match(/[-\\d.]+/g).map(Number);
+                 return [line, of(svg.querySelector(".touch")), [...svg.querySelectorAll("g circle")].map(of)]; }"""
+        )
+        line, (x, y), dots = places
+        along = [np.interp(at, line[::2], line[1::2]) for at in (x, *(dot[0] for dot in dots))]
+        assert abs(along[0] - y) < 1  # pixels; the line is drawn in short straight pieces
+        assert all(dot[1] < at + 1 or dot[0] > line[-2] for dot, at in zip(dots, along[1:], strict=True))
+
+
+def test_without_javascript_the_still_pictures_stand_there(site, chromium):
+    context = chromium.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto((site / "idea.html").as_uri())
+    assert tab.locator("#idea-plane img").is_visible()
+    assert tab.locator("#idea-weight img").is_visible()
+    context.close()
 
 
 # ---- the explorer ----------------------------------------------------------------------------------------------------

@@ -66,20 +66,19 @@ def machine(record: Recorded) -> Markdown:
 
 
 def steps(record: Recorded) -> artefacts.Artefact:
-    """Milliseconds of a training step, a bar for each competitor, on a logarithmic axis."""
+    """Milliseconds of a training step, a dot for each competitor, on a logarithmic axis."""
     rows = record.bench[record.bench["kind"] == "step"].sort_values("ms")
     who = rows["estimator"].mask(rows["name"].str.startswith("ours"), "ours")
     groups = ["ours", *sorted(set(record.bench["estimator"]))]
     colours = dict(zip(groups, sns.color_palette("colorblind"), strict=False))
     figure, ax = plt.subplots(figsize=(8, 5), layout="constrained")
-    sns.barplot(rows, x="ms", y="label", hue=who, hue_order=[g for g in groups if g in set(who)], palette=colours,
-                dodge=False, ax=ax)  # fmt: skip
+    sns.stripplot(rows, x="ms", y="label", hue=who, hue_order=[g for g in groups if g in set(who)], palette=colours,
+                  jitter=False, size=9, ax=ax)  # fmt: skip
     for place, ms in enumerate(rows["ms"]):
-        ax.text(ms, place, f" {ms:.2f}", va="center", fontsize="small")
+        ax.text(ms, place, f"   {ms:.2f}", va="center", fontsize="small")
     ax.set(xscale="log", xlim=(rows["ms"].min() / 2, rows["ms"].max() * 1.5), xlabel="ms a training step", ylabel="")
     plain_ticks(ax.xaxis)
     sns.move_legend(ax, "lower center", bbox_to_anchor=(0.5, 1), ncols=3, title=None, frameon=False)
-    ax.grid(visible=False, axis="y")
     caption = "Milliseconds of one training step, ours and the others', on a logarithmic axis."
     alt = f"Milliseconds of a training step: {in_words(rows, '{label} {ms:.2f}')}"
     return artefacts.figure("speed-steps", figure, caption, alt, record.bench)

@@ -16,9 +16,11 @@ LOSS = 0.02  # of accuracy: a small one
 
 def note(run: Run) -> Markdown:
     """Where the page's numbers come from."""
-    p, receipt = run.parameters, run.receipt
+    p, receipt, trained = run.parameters, run.receipt, count(run.parameters.models, "model")
+    if METHODS[p.method].is_hypernetwork:
+        trained = f"{count(len(p.seeds), 'hypernetwork')} for any λ"
     sentence = (
-        f"Run `{run.id}`: {count(p.models, 'model')}, {p.dataset}, {receipt['data']['train']:,} training and "
+        f"Run `{run.id}`: {trained}, {p.dataset}, {receipt['data']['train']:,} training and "
         f"{receipt['data']['test']:,} test digits, {count(p.epochs, 'epoch')}; computed in {receipt['seconds']:,.0f} s "
         f"on {count(receipt['cores'], 'core')} ({receipt['processor']})."
     )

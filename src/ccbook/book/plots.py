@@ -9,6 +9,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -18,16 +19,17 @@ from ccbook.compare import printed
 from ccbook.records.run import Run
 
 MARKERS = "osD^vPX<>"
+MIDDLE = LinearSegmentedColormap.from_list("middle", ["#83309f", "#3465c9", "#13878c", "#5f9a14"])
 mpl.rcParams["svg.hashsalt"] = "complexity-control"  # the same picture gives the same file
 mpl.rcParams |= {"figure.facecolor": "white", "axes.spines.top": False, "axes.spines.right": False}
 mpl.rcParams |= {"axes.grid": True, "grid.alpha": 0.3}
 
 
 def palette(lambdas: Iterable[float]) -> dict[float, tuple[float, ...]]:
-    """Colour of each lambda, the same on every page: the paper's range 0.1 ... 100 on viridis' darker part.
+    """Colour of each lambda, the same on every page: the paper's range 0.1 ... 100 from purple to green.
 
     Four decades below it are on plasma's middle, and two above it are greys, for the reruns. All of it has a contrast
-    of 3:1 and more to white, as WCAG asks of a picture's parts.
+    of 3:1 and more to white, as WCAG asks of a picture's parts, and in the dark, where lightness is turned round.
     """
 
     def colour(decade: float) -> tuple[float, ...]:
@@ -35,7 +37,7 @@ def palette(lambdas: Iterable[float]) -> dict[float, tuple[float, ...]]:
             return mpl.colormaps["plasma"](0.6 - np.clip((-1 - decade) / 4, 0, 1) * 0.4)
         if decade > 2:
             return mpl.colormaps["gray"](0.5 - np.clip((decade - 2) / 2, 0, 1) * 0.4)
-        return mpl.colormaps["viridis"]((decade + 1) / 3 * 0.57)
+        return MIDDLE((decade + 1) / 3)
 
     return {lam: colour(np.log10(lam)) for lam in lambdas}
 
@@ -61,10 +63,14 @@ def papers_curves(letter: str, ax: Axes) -> None:
 def pruning_figure(run: Run, behind: Run | None = None) -> Figure:
     """The run's panel of Figure 1; another run's curves in grey behind it."""
     figure, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
+    ends: dict[float, str] = {}  # where a curve ends, and the lambdas of those that end about there
     for lam, mean in mean_curves(behind.curves).iterrows() if behind else ():
         ax.plot(mean, color="0.75", linewidth=3, zorder=0)
-        ax.annotate(f"{lam:g}", (mean.index[-1], mean.iloc[-1]), (6, 0), textcoords="offset points", color="0.45",
-                    va="center", fontsize="small")  # fmt: skip
+        place = next((other for other in ends if abs(other - mean.iloc[-1]) < 0.05), mean.iloc[-1])
+        ends[place] = f"{ends[place]}, {lam:g}" if place in ends else f"{lam:g}"
+    for place, lambdas in ends.items():
+        ax.annotate(lambdas, (90, place), (6, 0), textcoords="offset points", color="0.45", va="center",
+                    fontsize="small")  # fmt: skip
     title = [str(METHODS[run.parameters.method]), mark(run)]
     pruning(run.curves, ax).set_title("\n".join(filter(None, title)))
     plt.close(figure)  # shown once, as the cell's value

@@ -127,24 +127,16 @@ def anchor(cell: Mapping[str, Any]) -> str:
     return f"cell-{cell['quantity']}-{cell['method']}{lam}"
 
 
-def all_cells(judged: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
-    """All cells, one a row: paper, ours with its 95% interval over seeds, difference, verdict and run."""
-    shown = judged.drop(columns="seeds").astype({"lam": str}).replace({"lam": {"nan": "all"}})
-    formats = dict.fromkeys(("paper", "mean", "sd", "low", "high", "difference"), "{:,.5g}")
-    styled = shown.style.format(formats, na_rep="–").hide(axis="index")
-    styled = styled.map(lambda verdict: COLOURS[SIGNS[verdict]], subset=["verdict"])
-    caption = "Every printed value, ours, and the verdict."
-    return artefacts.table("results-every", styled, caption, judged, runs.values())
-
-
 def all_claims(profile: str, runs: Mapping[str, Run]) -> artefacts.Artefact:
     """The claims, one a row, with the numbers that decide; write claims.csv."""
     judged = claims.judge(runs)
     write_csv(judged, folder(profile) / "claims.csv")
-    spans = [f'<span id="claim-{n}">{c}</span>' for n, c in zip(judged["name"], judged["claim"], strict=True)]
+    judged = judged.sort_values("verdict", key=lambda verdicts: -verdicts.map([*CLAIM_SIGNS].index), kind="stable")
+    rule = "<br><small>" + judged["quantity"] + ": " + judged["test"] + "</small>"
+    spans = '<span id="claim-' + judged["name"] + '">' + judged["claim"] + "</span>" + rule
     signed = [f"{CLAIM_SIGNS[verdict]} {verdict}" for verdict in judged["verdict"]]
-    columns = {"claim": spans, "decided by": judged["quantity"] + ": " + judged["test"], "ours": judged["value"],
-               "verdict": signed, "the paper against itself": judged["paper_itself"]}  # fmt: skip
+    columns = {"verdict": signed, "claim": spans, "ours": judged["value"],
+               "the paper against itself": judged["paper_itself"]}  # fmt: skip
     styled = pd.DataFrame(columns).replace("; ", "<br>", regex=True).style.hide(axis="index")
     layout: dict[str, Any] = {"text-align": "left", "vertical-align": "top", "padding": "0.5em 0.7em"}
     styled = styled.set_properties(**layout).map(lambda verdict: COLOURS[verdict[0]], subset=["verdict"])

@@ -178,9 +178,10 @@ def behind_tables(runs: Mapping[str, Run]) -> pd.DataFrame:
         finished = receipt["finished"].replace("T", " ").removesuffix("+00:00") + " UTC"
         commit = (git["commit"] or "unknown")[:10] + " and changes" * bool(git["dirty"])
         digits, seconds = f"{receipt['data']['train']:,}", f"{receipt['seconds']:,.0f}"
-        rows.append((str(METHODS[letter]), run.id, len(run.metrics), digits, seconds, receipt["cores"],
+        trained = run.metrics["seed"].nunique() if METHODS[letter].is_hypernetwork else len(run.metrics)
+        rows.append((str(METHODS[letter]), run.id, trained, digits, seconds, receipt["cores"],
                      receipt["processor"], finished, commit))  # fmt: skip
-    columns = ["method", "run", "models", "digits", "seconds", "cores", "machine", "finished", "commit"]
+    columns = ["method", "run", "trained", "digits", "seconds", "cores", "machine", "finished", "commit"]
     return pd.DataFrame(rows, columns=columns).set_index("method")
 
 

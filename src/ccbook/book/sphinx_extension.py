@@ -18,9 +18,8 @@ from sphinx.writers.html5 import HTML5Translator
 from ccbook import book
 from ccbook.book.artefacts import MIME, checksum
 
-# tags of cells, and what stands in place of their code
-FOLDED = {"parameters": "Parameters, with their defaults", "injected-parameters": "Parameters given to this page"}
-SHOWS = re.compile(rf"({'|'.join(module.name for module in pkgutil.iter_modules(book.__path__))})\.")
+# what a page does to show its numbers: it imports the book's modules and calls them
+SHOWS = re.compile(rf"from ccbook\.book |(\w+ = )?({'|'.join(m.name for m in pkgutil.iter_modules(book.__path__))})\.")
 
 
 class html_table(nodes.figure):  # noqa: N801 - docutils derives the name of its method from it
@@ -94,10 +93,17 @@ def _prepare(app: Sphinx, page: str, source: list[str]) -> None:
         directive, rest = artefact["myst"].split("\n", 1)
         output.clear()
         output["text/markdown"] = f"{directive}\n:name: {artefact['name']}\n{rest}"
-    for cell in (cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
-        tags = cell["metadata"].get("tags", [])
-        code = "Code" if "hide-input" in tags or SHOWS.match("".join(cell["source"])) else None
-        if prompt := next((FOLDED[tag] for tag in tags if tag in FOLDED), code):
+    defaults: dict[str, Any] = {}
+    for cell in [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]:
+        tags, code = cell["metadata"].get("tags", []), "".join(cell["source"])
+        prompt = "Code" if "hide-input" in tags or SHOWS.match(code) else None
+        if "parameters" in tags:
+            defaults, prompt = cell, "Parameters"
+        elif "injected-parameters" in tags:  # papermill's; in the same fold
+            given = code.replace("# Parameters", "# given to this page")
+            defaults["source"] = "".join(defaults["source"]) + f"\n\n{given}"
+            notebook["cells"].remove(cell)
+        if prompt:
             cell["metadata"]["tags"] = [*tags, "hide-input"]
             cell["metadata"]["mystnb"] = {"code_prompt_show": prompt, "code_prompt_hide": prompt}
     source[0] = json.dumps(notebook)
