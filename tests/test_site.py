@@ -110,8 +110,8 @@ def test_the_code_that_shows_a_figure_is_folded_and_the_code_of_an_equation_is_n
     assert "lambdas: list" in folded
     assert "perform.perform(" not in folded
     assert "def evidence(" not in folded
-    bars = [bar.get_text(strip=True) for bar in page.select("details.above-input > summary")]
-    assert bars.count("Parameters") == 1  # with those that the page was given
+    bars = [bar.get_text() for bar in page.select("details.above-input > summary")]
+    assert sum("Parameters" in bar for bar in bars) == 1  # with those that the page was given
     assert 'profile = "quick"' in folded
     imports = [block for block in parsed(site / "results.html").select("pre") if "from ccbook.book" in block.get_text()]
     assert all(block.find_parent("details") for block in imports)
@@ -126,7 +126,9 @@ def test_a_hypernetworks_page_counts_what_was_trained(site):
 
 def test_every_page_ends_with_the_licence(site):
     assert not [
-        page for page in all_pages(site) if "CC BY 4.0, code MIT" not in parsed(page).select("footer")[-1].get_text()
+        page
+        for page in all_pages(site)
+        if "CC BY 4.0, code MIT" not in parsed(page).select(".bd-footer-content")[-1].get_text()
     ]
 
 
