@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -86,13 +87,23 @@ def _complete_name(context: click.Context, parameter: click.Parameter, incomplet
 
 
 def _complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    home = Path(os.environ.get("CCBOOK_RUNS", ROOT / "book" / "runs"))  # store.home() without torch
+    home = Path(os.environ.get("CCBOOK_RUNS") or ROOT / "book" / "runs").expanduser()  # store.home() without torch
     return sorted(r.parent.name for r in home.glob("[!.]*/receipt.json") if r.parent.name.startswith(incomplete))
+
+
+def _new_file(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    if value:
+        from ccbook.records import store
+
+        ours = {folder.resolve() for folder in (store.home(), ROOT / "chapters", ROOT / "src")}
+        if value.exists() or ours & {*value.resolve().parents}:
+            raise _failure(f"{value} is there already, or lies among runs or sources; name a new file", REFUSED)
+    return value
 
 
 def _method(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     try:
-        return value and chapters.named(value)
+        return None if value is None else chapters.named(value)
     except ValueError as error:
         raise _failure(str(error), REFUSED) from None
 
@@ -126,10 +137,11 @@ def main() -> None:
 @click.option("--from", "origin", metavar="RUN", shell_complete=_complete_run,
               help="Start from a run's parameters; of another method's run, from those it changed.")  # fmt: skip
 @DRY_RUN
-@click.option("--notebook", type=TO_FILE, help="Write the executed chapter to this file as well.")
-@click.option("--receipt", type=TO_FILE, help="Write a copy of the receipt to this file as well.")
-def run(method: str, first: tuple, more: tuple, origin: str | None, dry_run: bool, notebook: Path | None,
-        receipt: Path | None) -> None:  # fmt: skip
+@click.option("--with-start", is_flag=True, help="Make the run that a fine-tuning starts from, if it isn't on record.")
+@click.option("--notebook", type=TO_FILE, callback=_new_file, help="Write the executed chapter to a new file as well.")
+@click.option("--receipt", type=TO_FILE, callback=_new_file, help="Write a copy of the receipt to a new file as well.")
+def run(method: str, first: tuple, more: tuple, origin: str | None, dry_run: bool, with_start: bool,
+        notebook: Path | None, receipt: Path | None) -> None:  # fmt: skip
     """Run METHOD with other parameters, or find the run that has them on record.
 
     For example: ccbook run a --set prior_std=1.0 lambdas=0.1,10
@@ -138,13 +150,17 @@ def run(method: str, first: tuple, more: tuple, origin: str | None, dry_run: boo
     with _reported("Nothing was recorded."):
         from ccbook import perform
         from ccbook.book import formats
+        from ccbook.parameters import check
         from ccbook.records import history, store
 
         values = history.derived(method, pairs, origin)
+        p = check(method, values)
+        begins = store.needed(p) if with_start else None
         if dry_run:
-            p, digits, _ = store.resolve(method, values)
-            click.echo(history.forecast(p, digits, store.find(p, digits)))
+            click.echo("\n\n".join(history.forecast(each, with_start) for each in (begins, p) if each))
             return
+        if begins:
+            perform.perform(begins.chapter, begins.model_dump(exclude={"chapter"}))
         found = perform.perform(method, values)
     with _reported(f"The run {found.id} is on record all the same."):
         click.echo(f"{found.id}  {history.describe(history.changes(found.parameters))}".rstrip())
@@ -152,7 +168,8 @@ def run(method: str, first: tuple, more: tuple, origin: str | None, dry_run: boo
         if notebook:
             history.execute(found, notebook)
         if receipt:
-            history.copy_receipt(found, receipt)
+            receipt.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(found.folder / "receipt.json", receipt)
 
 
 @main.command()
@@ -182,7 +199,7 @@ def list_runs(filters: tuple, method: str | None, dataset: str | None, form: str
     """List the runs on record, those of these parameters if any are given."""
     wanted = _pairs(filters) | ({"dataset": dataset} if dataset else {})
     with _reported():
-        from ccbook.records import history
+        from ccbook.records import history, store
 
         whole, faults = history.all_runs()
         found = history.matching([run for run in whole if method in (None, run.parameters.chapter)], wanted)
@@ -196,7 +213,7 @@ def list_runs(filters: tuple, method: str | None, dataset: str | None, form: str
             table["book"] = table["book"].map({True: "paper", False: ""})
             click.echo(table.drop(columns=["lam", "method"]).to_string(index=False, justify="left"))
         else:
-            click.echo("no such run is on record; `ccbook run` makes one")
+            click.echo(f"no such run is on record in {store.home()}; `ccbook run` makes one")
         for fault in faults:
             click.echo(f"damaged: {fault}", err=True)
 

@@ -16,7 +16,7 @@ from ccbook.chapters import METHODS, defaults
 from ccbook.compare import printed
 from ccbook.records import history
 from ccbook.records.run import Run
-from ccbook.wording import count
+from ccbook.wording import count, word
 
 METRICS = ["accuracy", "accuracy_curve_mean", "stability", "kl", "evidence"]  # on a run's page
 COLUMNS = ["run", "method", "changed", "data", "best accuracy", "minutes", "finished"]  # of the registry
@@ -72,7 +72,7 @@ def _row(run: Run, row: Mapping[str, Any]) -> str:
 
 def _word(name: str, value: object) -> str:
     """A parameter's value as it is typed; a folder by its last name alone: where it lies is nobody's business."""
-    return Path(str(value)).name if name == "dataset" else history.word(value)
+    return Path(str(value)).name if name == "dataset" else word(value)
 
 
 def write(folder: Path, runs: Sequence[Run]) -> None:
