@@ -13,6 +13,7 @@ import click
 
 from ccbook import ROOT, chapters
 from ccbook.chapters import Parameter
+from ccbook.wording import count
 
 REFUSED, FAILED, STOPPED = 2, 1, 130  # exit status: can't be used; couldn't be finished; Ctrl-C or a time limit
 
@@ -150,18 +151,14 @@ def run(method: str, first: tuple, more: tuple, origin: str | None, dry_run: boo
     with _reported("Nothing was recorded."):
         from ccbook import perform
         from ccbook.book import formats
-        from ccbook.parameters import check
         from ccbook.records import history, store
 
-        values = history.derived(method, pairs, origin)
-        p = check(method, values)
-        begins = store.needed(p) if with_start else None
+        p = history.derived(method, pairs, origin)
+        wanted = [each for each in (with_start and store.needed(p), p) if each]
         if dry_run:
-            click.echo("\n\n".join(history.forecast(each, with_start) for each in (begins, p) if each))
+            click.echo("\n\n".join(history.forecast(each, with_start) for each in wanted))
             return
-        if begins:
-            perform.perform(begins.chapter, begins.model_dump(exclude={"chapter"}))
-        found = perform.perform(method, values)
+        *_, found = [perform.perform(each.chapter, each.model_dump(exclude={"chapter"})) for each in wanted]
     with _reported(f"The run {found.id} is on record all the same."):
         click.echo(f"{found.id}  {history.describe(history.changes(found.parameters))}".rstrip())
         click.echo(formats.metrics(found).to_string())
@@ -238,6 +235,7 @@ def show(name: str, form: str | None) -> None:
         lines += [f"\n{formats.metrics(run).to_string()}\n"]
         lines += [f"  {fact:<14}{value}" for fact, value in history.environment(run).items()]
         lines += [f"\nby the code as it stands: {'yes' if run.current else 'no'}"]
+        lines += [f"the loss had settled: {history.settling(run)}"]
         lines += [f"again: {history.command(run.parameters)}"]
         click.echo("\n".join(lines))
 
@@ -264,6 +262,30 @@ def rm(names: tuple, force: bool) -> None:
 
         for name in names:
             click.echo(f"removed {history.remove(name, force)}")
+
+
+@main.command()
+@click.argument("file", type=TO_FILE, callback=_new_file)
+@click.argument("names", nargs=-1, metavar="[RUN]...", shell_complete=_complete_run)
+def archive(file: Path, names: tuple) -> None:
+    """Write runs to one file, to be handed on: those named, or all that the book stands on."""
+    with _reported("Nothing was written."):
+        from ccbook.records import history, transfer
+
+        found = [history.find(name) for name in names] or history.published()
+        transfer.write(file, found)
+        click.echo(f"wrote {count(len(found), 'run')}")
+
+
+@main.command()
+@click.argument("source", metavar="FILE|URL")
+def fetch(source: str) -> None:
+    """Verify an archive of runs, all of it, and then put those on record that aren't."""
+    with _reported():
+        from ccbook.records import transfer
+
+        added, there = transfer.add(source)
+        click.echo(f"{count(len(added), 'run')} added, {len(there)} on record before")
 
 
 @main.command()

@@ -238,13 +238,14 @@ def differing(p: Parameters) -> dict[str, Any]:
     return {n: value for n, value in p.model_dump(mode="json").items() if n != "force" and value != usual[n]}
 
 
-def refuse_cuts(chapter: str, values: Mapping[str, Any], asked: Iterable[str]) -> None:
-    """Raises: ParameterError if a parameter that was asked for by name would be taken as another value."""
+def uncut(chapter: str, values: Mapping[str, Any], asked: Iterable[str]) -> Parameters:
+    """Checked parameters, of which those that were asked for by name are as asked. Raises: ParameterError."""
     p, whole = check(chapter, values), check(chapter, dict(values) | {"profile": "paper", "optimizer": "sgd"})
     for name in asked:
         if name not in ("profile", "optimizer") and (taken := getattr(p, name)) != getattr(whole, name):
             raise ParameterError(f"parameter {name} = {reprlib.repr(values[name])} would be taken as {taken}, with "
                                  f"profile = {p.profile} and optimizer = {p.optimizer}")  # fmt: skip
+    return p
 
 
 def _validated(chapter: str, values: dict[str, Any], faults: list[str], context: Any = None) -> Parameters:

@@ -70,12 +70,10 @@ Plan = dict[str, Job]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which no key may come twice: the second would silently win.
+    """YAML in which no key may come twice: the second would silently win."""
 
-    Every value is text, and cast as on the command line: YAML itself takes 010 for 8, and 1:30 for 90.
-    """
-
-    yaml_implicit_resolvers: dict = {}  # noqa: RUF012 - YAML's own attribute
+    # each value is text, to be cast as on the command line: YAML itself takes 010 for 8, and 1:30 for 90
+    yaml_implicit_resolvers: dict = {}  # noqa: RUF012
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [str(key.value) for key, _ in node.value]
@@ -138,8 +136,7 @@ def _checked(method: str, parts: list[dict[str, Any]]) -> Parameters:
     if "force" in values:
         raise SweepError("parameter force has no place in a sweep, which repeats nothing; `ccbook run` takes it")
     chapter = chapters.named(method)
-    p = parameters.check(chapter, whole := chapters.defaults(chapter) | values)
-    parameters.refuse_cuts(chapter, whole, values)
+    p = parameters.uncut(chapter, chapters.defaults(chapter) | values, values)
     folder = str(Path(p.dataset).expanduser().absolute())  # a job may run in any folder
     return p if p.dataset in download.NAMED else p.model_copy(update={"dataset": folder})
 

@@ -76,12 +76,13 @@ def _word(name: str, value: object) -> str:
 
 
 def write(folder: Path, runs: Sequence[Run]) -> None:
-    """A page and a figure for each run, `<run>.md` and `<run>.svg`."""
+    """A page and its figures for each run: `<run>.md`, `<run>.svg` and, of its training, `<run>-loss.svg`."""
     folder.mkdir(parents=True, exist_ok=True)
     books = {run.parameters.method: run for run in runs if history.is_books(run)}
     for run in runs:
         book = comparable(run, books.get(run.parameters.method))
         plots.pruning_figure(run, book).savefig(folder / f"{run.id}.svg", metadata={"Date": None})
+        plots.loss_figure(run).savefig(folder / f"{run.id}-loss.svg", metadata={"Date": None})
         (folder / f"{run.id}.md").write_text(page(run, book))
 
 
@@ -112,6 +113,7 @@ def page(run: Run, book: Run | None) -> str:
     behind = ", the book's run in grey behind" if book else ""
     values = [[name, _word(name, value)] for name, value in run.receipt["parameters"].items()]
     parameters = _table("All parameters", values, ["parameter", "value"])
+    settled = f"Had the loss settled? {history.settling(run)}."
     files = _table("Files", run.receipt["artefacts"].items(), ["file", "sha256"])
     parts += [
         "## Under pruning",
@@ -119,6 +121,9 @@ def page(run: Run, book: Run | None) -> str:
         f"Mean over {count(len(p.seeds), 'seed')}, and a band from the least to the greatest{behind}.",
         "## Metrics",
         metrics(run, run if own else book),
+        "## Training",
+        f"```{{image}} {run.id}-loss.svg\n:class: artefact\n:alt: Loss against the epoch. {settled}\n```",
+        settled,
         "## Again",
         _fenced(history.command(p, public=True)),
         "## Receipt",

@@ -49,8 +49,7 @@ def load(dataset: str, device: str = "cpu", train: int | None = None, test: int 
          fetching: bool = True) -> Digits:  # fmt: skip
     """A dataset on a device, fetched first where that is needed.
 
-    Args: train, test: how many of the first digits; all if None. fetching, whether that may be done.
-    Raises: DataError; FileNotFoundError if that may not be done.
+    Args: train, test: how many of the first digits; all if None. Raises: DataError; FileNotFoundError if not fetching.
     """
     folder = fetch(dataset, fetching) if dataset in NAMED else Path(known(dataset)).expanduser()
     return read(folder, device, train, test)

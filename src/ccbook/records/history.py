@@ -18,7 +18,7 @@ import pandas as pd
 from ccbook import ROOT, chapters
 from ccbook.machine import download, workers
 from ccbook.machine.idx import fingerprint
-from ccbook.parameters import FineTuning, ParameterError, Parameters, differing, names, refuse_cuts, resolved, unknown
+from ccbook.parameters import FineTuning, ParameterError, Parameters, differing, names, resolved, uncut, unknown
 from ccbook.records import run as runs
 from ccbook.records import store
 from ccbook.records.provenance import processor
@@ -82,7 +82,7 @@ def describe(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{n} = {v}" for n, v in values.items())
 
 
-def derived(chapter: str, changed: Mapping[str, Any], origin: str | None) -> dict[str, Any]:
+def derived(chapter: str, changed: Mapping[str, Any], origin: str | None) -> Parameters:
     """Parameters for a chapter: its own, under those of another run, under those that are changed. Raises: RunError.
 
     Args: origin, a run's name; of another chapter's run only what it changed is taken, where this chapter has it.
@@ -95,9 +95,7 @@ def derived(chapter: str, changed: Mapping[str, Any], origin: str | None) -> dic
         if "start" not in differing or p.chapter != chapter:
             taken.pop("start", None)  # follows from the others
         values |= {n: value for n, value in taken.items() if n in values}
-    values |= changed
-    refuse_cuts(chapter, values, changed)
-    return values
+    return uncut(chapter, values | dict(changed), changed)
 
 
 def matching(whole: Sequence[Run], wanted: Mapping[str, str]) -> list[Run]:
@@ -219,10 +217,7 @@ def _size(p: Parameters, train: int) -> float:
 
 
 def sought(p: Parameters, startless: bool, load: Callable) -> tuple[Parameters, str | None, int, Run | None]:
-    """What would be run, its name if it can be known, digits to train on, and the run if it is on record.
-
-    Args: startless, whether a fine-tuning may lack the run that it starts from; load, as of download, never fetching.
-    """
+    """What would be run, its name if it can be known, digits to train on, and the run if it is on record."""
     train = p.cap.train or download.TRAIN
     try:
         digits = load(p.dataset, p.device, p.cap.train, p.cap.test)
@@ -256,10 +251,30 @@ def forecast(p: Parameters, startless: bool = False) -> str:
     return "\n".join(lines)
 
 
+def settling(run: Run) -> str:
+    """Whether the mean loss over the seeds changed in the last fifth of the epochs by no more than its deviation."""
+    p = run.parameters
+    if min(p.epochs, len(p.seeds)) < 2:
+        return "unknown: that takes two seeds and two epochs"
+    fifth, words = max(1, p.epochs // 5), []
+    for lam, rows in run.history.groupby("lam", dropna=False):
+        ends = rows.pivot_table("loss", "seed", "epoch")[[p.epochs - fifth, p.epochs]]
+        change, spread = np.diff(ends.mean())[0], ends[p.epochs].std()
+        at = "" if np.isnan(lam) else f" at λ = {lam:g}"
+        words.append(f"{'yes' if abs(change) <= spread else 'no'}{at} ({change:+.2g}, seeds ± {spread:.2g})")
+    return f"{', '.join(words)}; nats a digit, over the last {count(fifth, 'epoch')}"
+
+
 def behind_results() -> dict[str, set[str]]:
     """The names of the runs that the book's results stand on, by the names of their files."""
     name, files = rf"\b(?:{'|'.join(chapters.names())})-[0-9a-f]{{12}}\b", sorted((ROOT / "book/results").glob("*.csv"))
     return {file.name: set(re.findall(name, file.read_text())) for file in files}
+
+
+def published() -> list[Run]:
+    """The book's own runs, and all that its results stand on. Raises: RunError if one isn't on record, or not whole."""
+    named = {run.id for run in store.of_book("paper").values()}.union(*behind_results().values())
+    return [find(name) for name in sorted(named)]
 
 
 def remove(given: str, force: bool = False) -> str:
