@@ -108,7 +108,7 @@ def of_book(profile: str, device: str = "cpu") -> dict[str, Run]:
         values = chapters.defaults(chapter.name) | {"profile": profile, "device": device}
         if not (run := find(*resolve(chapter.name, values)[:2])):
             raise RunError(f"chapter {chapter.name} has no run on record with profile {profile}, this code and this "
-                           f"data. Run `make {profile}`, or execute the chapter")  # fmt: skip
+                           f"data. Run `make {profile}`, execute the chapter, or `ccbook fetch` its run")  # fmt: skip
         found[letter] = run
     return found
 
@@ -176,6 +176,9 @@ def check_place(p: Parameters, digits: Digits) -> None:
     weights = sum((a + 1) * b for a, b in pairwise([digits.train_images.shape[1], *p.hidden, digits.classes]))
     # means and log deviations in float32, for each lambda and, of a hypernetwork, at most twice more; tables, sources
     needed = 8 * weights * len(p.seeds) * (len(p.lambdas) + 2 * isinstance(p, Hypernetwork)) + 150_000
+    if os.environ.get("CCBOOK_NEVER_TRAIN"):
+        raise RunError(f"{runs.name(p, fingerprint(digits))} isn't on record, and nothing is to be trained: `ccbook "
+                       f"fetch FILE` adds published runs, and `make {p.profile}` trains")  # fmt: skip
     try:
         home().mkdir(parents=True, exist_ok=True)
         for left in home().glob(".partial-*"):  # to write a run takes seconds: after a day its process was killed
