@@ -5,7 +5,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores all --nolock --rerun-incomplete --quiet ru
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup paper quick book screenshots test test-all check lint bench studies lock clean
+.PHONY: help setup paper quick book site screenshots test test-all check lint bench studies lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,11 @@ quick: setup  ## the same from few digits, in a few minutes, for a look; the sit
 
 book: setup  ## the site again from the runs on record
 	@$(SNAKEMAKE) --forcerun site
+	@echo "The book is at $(CURDIR)/book/html/index.html"
+
+site: setup  ## the site from the runs on record alone, never training; `ccbook fetch FILE` puts published runs there
+	@$(BIN)/ccbook check > /dev/null
+	@CCBOOK_NEVER_TRAIN=1 $(SNAKEMAKE) --forcerun site
 	@echo "The book is at $(CURDIR)/book/html/index.html"
 
 screenshots: setup  ## every page as a picture, wide and narrow, light and dark, in book/screenshots; needs Chromium

@@ -3,6 +3,8 @@
 import json
 import math
 import pickle
+import re
+import shutil
 import time
 from pathlib import Path
 
@@ -14,12 +16,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ccbook import chapters, parameters, perform, sweep
-from ccbook.book import run_pages
+from ccbook.book import formats, run_pages
 from ccbook.parameters import ParameterError
 from ccbook.records import history
-from ccbook.records.run import ARTEFACTS, RunError, read
+from ccbook.records.run import ARTEFACTS, Run, RunError, checksum, read, seal
 from ccbook.sweep import SweepError
-from tests.helpers import ccbook
+from ccbook.wording import assignments
+from tests.helpers import ccbook, ended, resealed
 
 NAMES = [*parameters.names("a_direct"), *parameters.names("c_low_rank"), *parameters.names("d_low_rank_fine_tuned")]
 CHAPTERS = st.sampled_from(["a_direct", "c_low_rank", "d_low_rank_fine_tuned"])
@@ -157,6 +160,69 @@ def test_a_receipt_with_another_value_is_refused(run, data, value):
         file.write_text(whole)
 
 
+def listed_as_damaged(run: Run, twin: Path, reason: str) -> None:
+    """The twin is named with the reason, by every command, and takes nothing else down."""
+    said = ended(ccbook("runs"))
+    assert run.id in said
+    assert re.search(rf"damaged: .*{re.escape(twin.name)}.*{reason}", said)
+    assert run.id in run_pages.registry(*history.all_runs()).data
+    repeated = assignments(history.changes(run.parameters) | {"prior_std": 3})
+    assert "would take" in ended(ccbook("run", "a", *repeated, "--dry-run"))
+    assert re.search(reason, ended(ccbook("show", twin.name), 2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        *[
+            ({name: None}, f"entry {name}")
+            for name in ("seconds", "finished", "data", "git", "versions", "processor", "cores")
+        ],
+        ({"seconds": -1}, "entry seconds"),
+        ({"seconds": math.nan}, "entry seconds"),
+        ({"seconds": "1"}, "entry seconds"),
+        ({"finished": "yesterday"}, "entry finished"),
+        ({"data": {}}, "entry 'data.sha256' is missing"),
+        ({"versions": {"<img src=x onerror=alert(1)>": "1"}}, "entry versions"),
+        ({"versions": {"torch": "<script>"}}, "entry versions"),
+        ({"processor": "<b>"}, "entry processor"),
+        ({"git": {"commit": "<b>", "dirty": False}}, "entry git.commit"),
+        ({"parameters": {"chapter": "a_direct", "epochs": -1}}, "parameter epochs"),
+        ({"artefacts": {"../../elsewhere.csv": "0" * 64}}, "entry artefacts"),
+    ],
+)  # fmt: skip
+def test_a_rightly_sealed_receipt_that_cant_be_used_is_listed_as_damaged(run, changes, reason):
+    twin = shutil.copytree(run.folder, run.folder.with_name("a_direct-twin"))
+    receipt = run.receipt | {"run": twin.name} | changes
+    (twin / "receipt.json").write_text(json.dumps(receipt | {"seal": seal(receipt)}))
+    listed_as_damaged(run, twin, reason)
+
+
+@pytest.mark.parametrize(
+    ("line", "text"), [(slice(1, None), ""), (slice(2, None), ""), (slice(1), "lam,seed\n"), (slice(1, 2), "a,b,c\n")]
+)
+@pytest.mark.parametrize("file", ["metrics.csv", "curves.csv"])
+def test_a_rightly_sealed_run_with_odd_tables_is_listed_as_damaged(run, file, line, text):
+    lines = (run.folder / file).read_text().splitlines(True)
+    lines[line] = [text]
+    twin = shutil.copytree(run.folder, run.folder.with_name("a_direct-twin"))
+    (twin / file).write_text("".join(lines))
+    sums = run.receipt["artefacts"] | {file: checksum(twin / file)}
+    receipt = run.receipt | {"run": twin.name, "artefacts": sums}
+    (twin / "receipt.json").write_text(json.dumps(receipt | {"seal": seal(receipt)}))
+    listed_as_damaged(run, twin, "can't be read")
+
+
+def test_markup_in_the_name_of_a_copied_run_reaches_no_page(run):
+    name = 'x"><img src=x onerror=alert(1)>'
+    twin = shutil.copytree(run.folder, run.folder.with_name(name))
+    receipt = run.receipt | {"run": name}
+    (twin / "receipt.json").write_text(json.dumps(receipt | {"seal": seal(receipt)}))
+    whole, faults = history.all_runs()
+    assert whole == [run]
+    assert not BeautifulSoup(run_pages.registry(whole, faults).data, "html.parser").find_all("img")
+
+
 @given(cut=st.floats(0, 1), noise=st.binary(max_size=4), name=st.sampled_from(["receipt.json", *ARTEFACTS]))
 def test_a_file_cut_short_or_altered_is_named(run, cut, noise, name):
     file = run.folder / name
@@ -231,3 +297,10 @@ def test_nothing_of_a_run_or_a_user_is_unpickled(folder, given, tmp_path, monkey
     (tmp_path / "sweep.yaml").write_bytes(pickle.dumps({}))
     with pytest.raises(SweepError):
         sweep.read(Path(tmp_path / "sweep.yaml"))
+
+
+def test_an_accuracy_of_zero_is_shown(run):
+    rows = run.metrics.assign(accuracy=0.0, accuracy_curve_mean=0.0, stability=1.0)
+    shown = formats.metrics(resealed(run, {"metrics.csv": rows.to_csv(index=False)}))
+    assert shown["accuracy"].tolist() == ["0.000", "0.000"]
+    assert "updates shared by all λ" not in shown  # a direct method makes none

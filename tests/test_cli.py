@@ -1,17 +1,20 @@
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
 from click.shell_completion import BashComplete
 
-from ccbook import chapters
+from ccbook import ROOT, chapters
 from ccbook.cli import main
-from ccbook.records import history
+from ccbook.machine import download
+from ccbook.records import history, store
 from ccbook.records.run import Run
 from tests.helpers import CCBOOK, ccbook, ended, living, observed, on_record
 
@@ -126,6 +129,13 @@ def test_completion_and_help_load_no_torch():
         (["run", "z"], "There are a_direct"),
         (["run", "a", "--set", "epoch=3"], "unknown parameter 'epoch': did you mean 'epochs'?"),
         (["run", "a", "--set", "epochs"], "'epochs' is no name=value"),
+        (["run", ""], "no method ''"),
+        (["run", "a", "--set", "feed=raw"], "unknown parameter 'feed': only c, e have it"),
+        (["run", "a", "--set", "_x=1", "In=2"], "unknown parameter '_x'"),
+        (["run", "a", "--set", "profile=quick", "epochs=50"], "parameter epochs = '50' would be taken as 2"),
+        (["run", "a", "--set", "profile=quick", "seeds=3,4"], "parameter seeds = '3,4' would be taken as (3,)"),
+        (["run", "a", "--set", "momentum=0.9"], "parameter momentum = '0.9' would be taken as 0.0, with"),
+        (["run", "d", "--set", f"start={'c' * 5_000}"], "at most 200 characters"),
         (["run", "a", "--set", "epochs=1", "epochs=2"], "epochs is given twice"),
         (
             ["run", "a", "--set", "epochs=0", "lambdas=[0]"],
@@ -143,6 +153,57 @@ def test_completion_and_help_load_no_torch():
 def test_what_cant_be_used_is_refused_with_a_reason(words, reason):
     said = ended(ccbook(*words), 2)
     assert reason in " ".join(said.split())
+
+
+def test_a_fine_tuning_without_its_start_says_how_to_make_it_and_makes_it_if_asked(small, record):
+    ended(ccbook("run", "c", *small, "epochs=1"))  # as the chapter of (c) isn't
+    said = ended(ccbook("run", "d", *small), 2)
+    (command,) = re.findall("`ccbook (run c_low_rank .*?)`", said.replace("\n", ""))
+    assert "run         has its name once" in ended(ccbook("run", "d", *small, "--with-start", "--dry-run"))
+    assert len(on_record()) == 1
+    ended(ccbook("run", "d", *small, "--with-start"))
+    start = history.find(history.find("d_").receipt["parameters"]["start"])
+    assert "on record   since" in ended(ccbook(*shlex.split(command), "--dry-run"))
+    assert start.parameters.epochs == 2
+    assert len(on_record()) == 3
+
+
+def test_no_file_is_overwritten_unasked(small, record, tmp_path):
+    ended(ccbook("run", "a", *small))
+    (run,) = on_record()
+    chapter = ROOT / "chapters" / "a_direct.ipynb"
+    text = chapter.read_bytes()
+    (tmp_path / "mine.json").touch()
+    (tmp_path / "link").symlink_to(run.folder)
+    for option, file in [
+        ("--receipt", run.folder / "metrics.csv"), ("--receipt", run.folder / "new.json"),
+        ("--receipt", tmp_path / "link" / "new.json"), ("--receipt", tmp_path / "mine.json"),
+        ("--notebook", chapter), ("--notebook", chapter.with_name("new.ipynb")),
+    ]:  # fmt: skip
+        assert "name a new file" in ended(ccbook("run", "a", *small, "prior_std=2", option, file), 2)
+    assert on_record() == [run]
+    assert chapter.read_bytes() == text
+
+
+def test_a_dry_run_fetches_nothing(record, tmp_path, monkeypatch):
+    monkeypatch.setenv("CCBOOK_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(download, "torchvision_datasets", lambda: pytest.fail("it was fetched"))
+    for method in ("a", "d"):
+        assert "once its digits are fetched" in ended(ccbook("run", method, "--dry-run"))
+    assert not (tmp_path / "data").exists()
+    assert not record.exists()
+
+
+def test_the_folder_of_runs_is_named_or_refused(record, tmp_path, monkeypatch):
+    assert f"no such run is on record in {record};" in " ".join(ended(ccbook("runs")).split())
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CCBOOK_RUNS", str(tmp_path / "file"))
+    assert f"{tmp_path / 'file'} is no folder" in ended(ccbook("runs"), 2)
+    assert "CCBOOK_RUNS" in ended(ccbook("check"), 1)
+    monkeypatch.setenv("CCBOOK_RUNS", "")
+    assert store.home() == ROOT / "book" / "runs"
+    monkeypatch.setenv("CCBOOK_RUNS", "~/runs")
+    assert store.home() == Path.home() / "runs"
 
 
 def test_a_diverged_run_says_where_and_ends_with_1(small, record):

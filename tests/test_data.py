@@ -4,6 +4,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,7 @@ def test_the_first_digits_are_taken(folder, digits):
         ("t10k-labels-idx1-ubyte", np.zeros((100, 2), np.uint8), r"must be \[N, height, width\]"),
         ("t10k-images-idx3-ubyte", np.zeros((100, 6, 5), np.uint8), "of one size"),
         ("train-images-idx3-ubyte", np.zeros((0, 5, 5), np.uint8), "0 train images"),
+        ("train-images-idx3-ubyte", np.zeros((200, 5, 0), np.uint8), "of one size"),
     ],
 )
 def test_a_set_of_the_wrong_shape_is_refused(folder, name, array, reason):
@@ -62,7 +64,27 @@ def test_a_set_of_the_wrong_shape_is_refused(folder, name, array, reason):
         download.load(str(folder))
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:3], lambda b: b"", lambda b: b"\1" + b[1:]])
+def header(*lengths: int, axes: int | None = None) -> bytes:
+    """The beginning of a file that says it has these axes."""
+    return bytes([0, 0, 8, len(lengths) if axes is None else axes]) + np.array(lengths, ">u4").tobytes()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b[:-1],
+        lambda b: b[:3],
+        lambda b: b"",
+        lambda b: b"\1" + b[1:],
+        lambda b: b + b"x",
+        lambda b: header() + b"x",
+        lambda b: header(*[1] * 70) + b"x",
+        lambda b: header(*[1] * 255) + b"x",
+        lambda b: header(2**16, 2**16, 2**16, 2**16),  # whose product is 0 in 64 bits
+        lambda b: header(*[2**32 - 1] * 3) + b"x",
+    ],
+    ids=["last byte", "three bytes", "empty", "type", "one more", "no axis", "70 axes", "255 axes", "overflow", "huge"],
+)
 def test_a_damaged_file_is_named(folder, damage):
     path = folder / "train-images-idx3-ubyte"
     path.write_bytes(damage(path.read_bytes()))
@@ -76,6 +98,45 @@ def test_a_damaged_compressed_file_is_named(folder):
     path.unlink()
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz can't be read"):
         download.load(str(folder))
+
+
+def test_a_broken_block_of_a_compressed_file_is_named(folder):
+    path = folder / "train-images-idx3-ubyte"
+    packed = bytearray(gzip.compress(path.read_bytes()))
+    packed[10:20] = b"\xff" * 10  # where the first block begins
+    path.with_name(path.name + ".gz").write_bytes(packed)
+    path.unlink()
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz can't be read"):
+        download.load(str(folder))
+
+
+def test_images_without_pixels_are_refused(folder):
+    for name in ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte"):
+        write_idx(folder / name, np.zeros((200 if "train" in name else 100, 5, 0), np.uint8))
+    with pytest.raises(DataError, match="of one size that isn't 0"):
+        download.load(str(folder))
+
+
+def test_no_more_of_a_compressed_file_is_read_than_its_header_says(folder, tmp_path):
+    """A gigabyte of zeros, in a megabyte, behind a header of ten images."""
+    path = folder / "train-images-idx3-ubyte"
+    with gzip.open(path.with_name(path.name + ".gz"), "wb", 1) as file:
+        file.write(header(10, 5, 5))
+        for _ in range(100):
+            file.write(bytes(10_000_000))
+    path.unlink()
+    tracemalloc.start()
+    with pytest.raises(DataError, match="no whole IDX file"):
+        download.load(str(folder))
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+def test_digits_at_hand_are_loaded_and_others_are_not_fetched(elsewhere, folder, digits, no_network):
+    assert torch.equal(download.load(str(folder), fetching=False).train_images, digits.train_images)
+    with pytest.raises(FileNotFoundError, match="MNIST is not in"):
+        download.load("MNIST", fetching=False)
+    assert not elsewhere.exists()
 
 
 def test_a_missing_file_is_named(folder):

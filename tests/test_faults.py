@@ -20,6 +20,7 @@ from ccbook import ROOT, perform
 from ccbook.machine import workers
 from ccbook.records import history, provenance, store, verification
 from ccbook.records.run import Run, RunError
+from ccbook.wording import assignments
 from tests.helpers import CCBOOK, ccbook, ended, living, observed, on_record, resealed
 
 LONG = """
@@ -118,7 +119,7 @@ def test_a_training_that_diverges_on_another_core_says_where(small, record, monk
 @pytest.fixture
 def words(small) -> list[str]:
     """A command that makes a run of a second."""
-    return ["run", "a", "--set", *history.assignments({n: v for n, v in small.items() if n != "force"})[1:]]
+    return ["run", "a", "--set", *assignments({n: v for n, v in small.items() if n not in ("force", "epochs")})[1:]]
 
 
 def mounted(options: str, command: list[str], record: Path) -> subprocess.CompletedProcess:
@@ -143,7 +144,7 @@ def test_too_little_room_is_said_before_the_training(words, record):
 def test_a_disk_that_fills_during_the_training_leaves_no_run(small, record):
     """Another program takes the room after the check."""
     code = "from ccbook import cli\nfrom ccbook.records import store\nstore.check_place = lambda *_: None\ncli.main()"
-    parameters = history.assignments({n: v for n, v in small.items() if n != "force"} | {"hidden": [2000]})
+    parameters = assignments({n: v for n, v in small.items() if n not in ("force", "epochs")} | {"hidden": [2000]})
     done = mounted("size=64k", ["-c", code, "run", "a", *parameters], record)
     assert done.returncode == 1, done.stderr
     assert "No space left on device" in done.stderr
@@ -215,11 +216,36 @@ def test_a_folder_that_lost_its_receipt_is_in_nobodys_way(small, record):
     assert not (run.folder / "left").exists()
 
 
+@pytest.fixture
+def other(small) -> Run:
+    return perform.perform("a_direct", small | {"prior_std": 2})
+
+
+def test_rm_holds_whatever_a_kill_has_left(run, other, record):
+    """A folder where an earlier removal was killed, and a run that is a link to one elsewhere."""
+    (record / f".partial-removed-{run.id}" / "left").mkdir(parents=True)
+    elsewhere = other.folder.rename(record.parent / other.id)
+    other.folder.symlink_to(elsewhere)
+    for each in (run, other):
+        assert f"removed {each.id}" in ended(ccbook("rm", each.id))
+    assert on_record() == []
+    assert (elsewhere / "receipt.json").is_file()  # only the link is this record's
+
+
+def test_what_a_kill_has_left_is_cleared_a_day_later(run, small, record):
+    for name, age in {"old": 25 * 3600, "new": 60}.items():
+        (record / f".partial-{name}").mkdir()
+        (record / f".partial-{name}" / "metrics.csv").touch()
+        os.utime(record / f".partial-{name}", (time.time() - age,) * 2)
+    perform.perform("a_direct", small | {"prior_std": 2})
+    assert [path.name for path in record.glob(".partial-*")] == [".partial-new"]
+
+
 def keep_again(made: Run, given: dict) -> None:
     """Finish the same run once more, and put it on record."""
     p, digits, _ = store.resolve("a_direct", given)
     draft = store.draft(p, digits) | {"seconds": 1, "cores": 1, "product_kernels": "none"}
-    tables = {"curves": made.curves, "metrics": made.metrics}
+    tables = {"curves": made.curves, "metrics": made.metrics, "history": made.history}
     with store.written(draft, p, made.posterior, tables, {}) as again:
         store.keep(again)
 

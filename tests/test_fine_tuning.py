@@ -45,7 +45,7 @@ class TestFineTuning:
         assert tuned.receipt["parameters"]["start"] == generated.id
 
     def test_without_a_run_to_start_from_it_says_what_to_execute(self, chapter, fine, small):
-        with pytest.raises(RunError, match=f"Execute chapter {chapter} with the same dataset, lambdas"):
+        with pytest.raises(RunError, match=f"Make it by `ccbook run {chapter} --set dataset=.* lambdas=0.1,10"):
             perform.perform(fine, chapters.defaults(fine) | small)
 
     @pytest.mark.parametrize(

@@ -3,14 +3,17 @@
 import re
 import time
 
+import numpy as np
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
-from ccbook import parameters
-from ccbook.book import pdf, run_pages
+from ccbook import chapters, parameters, perform
+from ccbook.book import pdf, plots, run_pages
 from ccbook.records import history, provenance
 from ccbook.records import run as runs
 from ccbook.records.run import Run
+from tests.helpers import ccbook, ended
 
 
 @pytest.fixture
@@ -89,7 +92,8 @@ def test_a_run_of_earlier_code_says_so(run, monkeypatch):
 
 def test_a_page_and_a_figure_are_written_for_each_run(run, tmp_path):
     run_pages.write(tmp_path / "reruns", [run, like(run, seeds=[1], prior_std=2.0)])
-    assert len(list((tmp_path / "reruns").glob("*.md"))) == len(list((tmp_path / "reruns").glob("*.svg"))) == 2
+    assert len(list((tmp_path / "reruns").glob("*.md"))) == len(list((tmp_path / "reruns").glob("*-loss.svg"))) == 2
+    assert len(list((tmp_path / "reruns").glob("*.svg"))) == 4
     text = (tmp_path / "reruns" / f"{run.id}.md").read_text()
     assert history.command(run.parameters, public=True) in text
     assert str(run.parameters.dataset) not in text  # where somebody's digits lie is nobody's business
@@ -97,6 +101,47 @@ def test_a_page_and_a_figure_are_written_for_each_run(run, tmp_path):
         assert f"<td>{name}</td>" in text
     for sha256 in run.receipt["artefacts"].values():
         assert sha256 in text
+
+
+def losses(run: Run, *of_seeds: list[float]) -> Run:
+    """The run as if its models had had these losses, epoch by epoch, at each of its lambdas."""
+    rows = [(lam, seed, epoch, loss) for lam in run.parameters.lambdas for seed, each in enumerate(of_seeds)
+            for epoch, loss in enumerate(each, start=1)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["lam", "seed", "epoch", "loss"])
+    table.to_csv(run.folder / "history.csv", index=False)
+    return like(run, epochs=len(of_seeds[0]), seeds=list(range(len(of_seeds))), profile="paper")
+
+
+@pytest.mark.parametrize(
+    ("of_seeds", "settled"),
+    [
+        (([9.0, 5, 3, 2, 1.4], [9.1, 5.2, 3.1, 2.1, 1.6]), "no at λ = 0.01 (-0.55, seeds ± 0.14)"),
+        (([9.0, 5, 3, 1.45, 1.4], [9.1, 5.2, 3.1, 1.65, 1.6]), "yes at λ = 0.01 (-0.05, seeds ± 0.14)"),
+        (([1.0] * 10, [1.0] * 10), "yes at λ = 0.01 (+0, seeds ± 0), yes at λ = 10"),
+        (([9.0] + [1.0] * 9, [9.0] + [1.0] * 8 + [1.5]), "yes at λ = 0.01 (+0.25, seeds ± 0.35)"),
+        (([9.0, 5, 3, 2, 1.4],), "unknown: that takes two seeds and two epochs"),
+        (([9.0], [9.1]), "unknown"),
+    ],
+)
+def test_a_loss_has_settled_that_changed_no_more_than_its_seeds_differ(run, of_seeds, settled):
+    assert history.settling(losses(run, *of_seeds)).startswith(settled)
+
+
+def test_show_and_the_page_say_whether_the_loss_had_settled(run):
+    settled = history.settling(run)
+    assert f"the loss had settled: {settled}" in ended(ccbook("show", run.id))
+    assert f"Had the loss settled? {settled}." in run_pages.page(run, None)
+
+
+def test_the_losses_of_a_hypernetwork_are_one_curve(small):
+    names = {"lambdas": [0.1, 10], "hidden": [3], "dataset": small["dataset"], "seeds": [0, 1], "epochs": 5}
+    run = perform.perform("e_linear", chapters.defaults("e_linear") | names)
+    (ax,) = plots.loss_figure(run).axes
+    assert len(ax.lines) == 1
+    assert np.asarray(ax.lines[0].get_ydata()).tolist() == pytest.approx(
+        run.history.groupby("epoch")["loss"].mean().tolist()
+    )
+    assert "λ" not in history.settling(run)
 
 
 def test_what_a_user_typed_is_escaped(run):

@@ -1,3 +1,4 @@
+import builtins
 import dataclasses
 import math
 
@@ -89,7 +90,15 @@ def test_all_faults_are_reported_at_once():
 
 def test_what_a_notebook_has_besides_its_parameters_is_ignored():
     namespace = DEFAULTS | {"In": [], "Out": {}, "_oh": {}, "exit": object(), "math": math, "get_ipython": check}
-    assert check("a_direct", namespace) == check("a_direct", DEFAULTS)
+    assert check("a_direct", namespace | {"__builtins__": builtins}) == check("a_direct", DEFAULTS)
+    with pytest.raises(ParameterError, match=r"unknown parameter 'In'.*unknown parameter '_oh'"):
+        check("a_direct", namespace)  # a command line, or a file
+
+
+def test_what_changes_no_number_makes_no_twin():
+    for changes in ({"momentum": -0.0}, {"momentum": 0.9}):  # adam has none
+        assert check("a_direct", DEFAULTS | changes).model_dump_json() == check("a_direct", DEFAULTS).model_dump_json()
+    assert check("a_direct", DEFAULTS | {"momentum": 0.9, "optimizer": "sgd"}).momentum == 0.9
 
 
 def test_the_quick_profile_caps_seeds_epochs_and_digits():

@@ -4,11 +4,14 @@ import signal
 import subprocess
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ccbook import ROOT, perform, sweep
+from ccbook.machine import download, idx
 from ccbook.sweep import SweepError
+from complexity_control.digits import Digits
 from tests.helpers import CCBOOK, ccbook, ended, naming, observed, on_record
 
 GRID = """
@@ -78,11 +81,19 @@ def test_a_fine_tuning_brings_the_run_that_it_starts_from():
         ("methods: [z]", "no method 'z'"),
         ("methods: [a_direkt]", "did you mean 'a_direct'"),
         ("{methods: [a], set: {epoch: 1}}", "unknown parameter 'epoch': did you mean 'epochs'"),
-        ("{methods: [a], product: {epochs: 3}}", "entry 1, parameter product.epochs = 3"),
-        ("{methods: [a], product: {epochs: [1, 0]}}", "parameter epochs = 0: Input should be greater than"),
+        ("{methods: [a], product: {epochs: 3}}", "entry 1, parameter product.epochs = '3'"),
+        ("{methods: [a], product: {epochs: [1, 0]}}", "parameter epochs = '0': Input should be greater than"),
         ("{methods: [a], product: {epochs: [1]}, set: {epochs: 2}}", "epochs stands in two of"),
         ("{methods: [a], set: {force: true}}", "force has no place in a sweep"),
         ("{methods: [a], datasets: [MNISD]}", "did you mean 'MNIST'"),
+        ("{methods: [a], product: {epochs: []}}", "at least 1 item"),
+        ("{methods: [a], set: {batch_size: 1:30}}", "parameter batch_size = '1:30': Input should be"),
+        ("{methods: [a], set: {learning_rate: 1:30.5}}", "parameter learning_rate = '1:30.5': Input should be"),
+        ("{methods: [a], set: {epochs: 2020-01-01}}", "parameter epochs = '2020-01-01': Input should be"),
+        ("{methods: [a], set: {_epochs: 1, In: 2}}", "unknown parameter '_epochs'"),
+        ("{methods: [a], set: {profile: quick, epochs: 3}}", "epochs = '3' would be taken as 2"),
+        ("{methods: [d], set: {start: c_low_rank-0}}", "parameter start = 'c_low_rank-0': no such run is on record"),
+        ("{methods: [d], set: {start: ../x}}", "parameter start = '../x': no such run is on record"),
         (
             "{methods: [a], product: {seeds: [" + "[1]," * 200 + "], epochs: [" + "1," * 200 + "]}}",
             "these are 40,000 runs",
@@ -98,7 +109,7 @@ def test_a_sweep_that_cant_be_run_is_refused_with_the_reason(text, reason, tmp_p
 
 
 def test_all_faults_of_a_sweep_are_reported_at_once():
-    with pytest.raises(SweepError, match=r"(?s)entry 1, a: .*epochs = 0.*entry 2, z: no method 'z'"):
+    with pytest.raises(SweepError, match=r"(?s)entry 1, a: .*epochs = '0'.*entry 2, z: no method 'z'"):
         sweep.plan("[{methods: [a], set: {epochs: 0}}, {methods: [z]}]")
 
 
@@ -228,3 +239,26 @@ def test_the_slurm_profile_runs_a_sweep_on_a_cluster(grid, record):
 def test_an_executor_that_isnt_installed_is_named(grid):
     said = ended(ccbook("sweep", grid(), "--executor", "moon"), 2)
     assert "pip install snakemake-executor-plugin-moon" in said
+    assert "no executor '../x' is installed" in ended(ccbook("sweep", grid(), "--executor", "../x"), 2)
+
+
+def test_numbers_of_a_sweep_are_read_as_they_are_written():
+    jobs = sweep.plan("{methods: [a], product: {learning_rate: [1e-3, 1.0e-2, .5, 1]}, set: {epochs: 010}}")
+    assert [job.parameters.learning_rate for job in jobs.values()] == [0.001, 0.01, 0.5, 1]
+    assert {job.parameters.epochs for job in jobs.values()} == {10}
+
+
+def test_a_dry_run_of_a_sweep_reads_its_digits_once_and_fetches_none(grid, monkeypatch, tmp_path):
+    reads = []
+
+    def read(*given: Any) -> Digits:
+        reads.append(given)
+        return idx.read(*given)
+
+    monkeypatch.setattr(download, "read", read)
+    assert "24 runs, 24 to be made" in ended(ccbook("sweep", grid(), "--dry-run"))
+    assert len(reads) == 1
+    monkeypatch.setenv("CCBOOK_DATA", str(tmp_path / "data"))
+    (tmp_path / "named.yaml").write_text("{methods: [a, d]}")
+    assert "3 runs, 3 to be made" in ended(ccbook("sweep", tmp_path / "named.yaml", "--dry-run"))
+    assert not (tmp_path / "data").exists()

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ import click
 
 from ccbook import ROOT, chapters
 from ccbook.chapters import Parameter
+from ccbook.wording import count
 
 REFUSED, FAILED, STOPPED = 2, 1, 130  # exit status: can't be used; couldn't be finished; Ctrl-C or a time limit
 
@@ -86,13 +88,23 @@ def _complete_name(context: click.Context, parameter: click.Parameter, incomplet
 
 
 def _complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    home = Path(os.environ.get("CCBOOK_RUNS", ROOT / "book" / "runs"))  # store.home() without torch
+    home = Path(os.environ.get("CCBOOK_RUNS") or ROOT / "book" / "runs").expanduser()  # store.home() without torch
     return sorted(r.parent.name for r in home.glob("[!.]*/receipt.json") if r.parent.name.startswith(incomplete))
+
+
+def _new_file(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    if value:
+        from ccbook.records import store
+
+        ours = {folder.resolve() for folder in (store.home(), ROOT / "chapters", ROOT / "src")}
+        if value.exists() or ours & {*value.resolve().parents}:
+            raise _failure(f"{value} is there already, or lies among runs or sources; name a new file", REFUSED)
+    return value
 
 
 def _method(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     try:
-        return value and chapters.named(value)
+        return None if value is None else chapters.named(value)
     except ValueError as error:
         raise _failure(str(error), REFUSED) from None
 
@@ -126,10 +138,11 @@ def main() -> None:
 @click.option("--from", "origin", metavar="RUN", shell_complete=_complete_run,
               help="Start from a run's parameters; of another method's run, from those it changed.")  # fmt: skip
 @DRY_RUN
-@click.option("--notebook", type=TO_FILE, help="Write the executed chapter to this file as well.")
-@click.option("--receipt", type=TO_FILE, help="Write a copy of the receipt to this file as well.")
-def run(method: str, first: tuple, more: tuple, origin: str | None, dry_run: bool, notebook: Path | None,
-        receipt: Path | None) -> None:  # fmt: skip
+@click.option("--with-start", is_flag=True, help="Make the run that a fine-tuning starts from, if it isn't on record.")
+@click.option("--notebook", type=TO_FILE, callback=_new_file, help="Write the executed chapter to a new file as well.")
+@click.option("--receipt", type=TO_FILE, callback=_new_file, help="Write a copy of the receipt to a new file as well.")
+def run(method: str, first: tuple, more: tuple, origin: str | None, dry_run: bool, with_start: bool,
+        notebook: Path | None, receipt: Path | None) -> None:  # fmt: skip
     """Run METHOD with other parameters, or find the run that has them on record.
 
     For example: ccbook run a --set prior_std=1.0 lambdas=0.1,10
@@ -140,19 +153,20 @@ def run(method: str, first: tuple, more: tuple, origin: str | None, dry_run: boo
         from ccbook.book import formats
         from ccbook.records import history, store
 
-        values = history.derived(method, pairs, origin)
+        p = history.derived(method, pairs, origin)
+        wanted = [each for each in (with_start and store.needed(p), p) if each]
         if dry_run:
-            p, digits, _ = store.resolve(method, values)
-            click.echo(history.forecast(p, digits, store.find(p, digits)))
+            click.echo("\n\n".join(history.forecast(each, with_start) for each in wanted))
             return
-        found = perform.perform(method, values)
+        *_, found = [perform.perform(each.chapter, each.model_dump(exclude={"chapter"})) for each in wanted]
     with _reported(f"The run {found.id} is on record all the same."):
         click.echo(f"{found.id}  {history.describe(history.changes(found.parameters))}".rstrip())
         click.echo(formats.metrics(found).to_string())
         if notebook:
             history.execute(found, notebook)
         if receipt:
-            history.copy_receipt(found, receipt)
+            receipt.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(found.folder / "receipt.json", receipt)
 
 
 @main.command()
@@ -182,7 +196,7 @@ def list_runs(filters: tuple, method: str | None, dataset: str | None, form: str
     """List the runs on record, those of these parameters if any are given."""
     wanted = _pairs(filters) | ({"dataset": dataset} if dataset else {})
     with _reported():
-        from ccbook.records import history
+        from ccbook.records import history, store
 
         whole, faults = history.all_runs()
         found = history.matching([run for run in whole if method in (None, run.parameters.chapter)], wanted)
@@ -196,7 +210,7 @@ def list_runs(filters: tuple, method: str | None, dataset: str | None, form: str
             table["book"] = table["book"].map({True: "paper", False: ""})
             click.echo(table.drop(columns=["lam", "method"]).to_string(index=False, justify="left"))
         else:
-            click.echo("no such run is on record; `ccbook run` makes one")
+            click.echo(f"no such run is on record in {store.home()}; `ccbook run` makes one")
         for fault in faults:
             click.echo(f"damaged: {fault}", err=True)
 
@@ -221,6 +235,7 @@ def show(name: str, form: str | None) -> None:
         lines += [f"\n{formats.metrics(run).to_string()}\n"]
         lines += [f"  {fact:<14}{value}" for fact, value in history.environment(run).items()]
         lines += [f"\nby the code as it stands: {'yes' if run.current else 'no'}"]
+        lines += [f"the loss had settled: {history.settling(run)}"]
         lines += [f"again: {history.command(run.parameters)}"]
         click.echo("\n".join(lines))
 
@@ -247,6 +262,30 @@ def rm(names: tuple, force: bool) -> None:
 
         for name in names:
             click.echo(f"removed {history.remove(name, force)}")
+
+
+@main.command()
+@click.argument("file", type=TO_FILE, callback=_new_file)
+@click.argument("names", nargs=-1, metavar="[RUN]...", shell_complete=_complete_run)
+def archive(file: Path, names: tuple) -> None:
+    """Write runs to one file, to be handed on: those named, or all that the book stands on."""
+    with _reported("Nothing was written."):
+        from ccbook.records import history, transfer
+
+        found = [history.find(name) for name in names] or history.published()
+        transfer.write(file, found)
+        click.echo(f"wrote {count(len(found), 'run')}")
+
+
+@main.command()
+@click.argument("source", metavar="FILE|URL")
+def fetch(source: str) -> None:
+    """Verify an archive of runs, all of it, and then put those on record that aren't."""
+    with _reported():
+        from ccbook.records import transfer
+
+        added, there = transfer.add(source)
+        click.echo(f"{count(len(added), 'run')} added, {len(there)} on record before")
 
 
 @main.command()

@@ -6,6 +6,7 @@ import itertools
 import json
 import reprlib
 from collections.abc import Iterable, Mapping
+from types import ModuleType
 from typing import Annotated, Any, Literal, NamedTuple
 
 import pydantic
@@ -71,7 +72,7 @@ def _affordable(widths: tuple[int, ...]) -> tuple[int, ...]:
 
 Number = BeforeValidator(_no_bool)
 Int = Annotated[int, Number]
-Float = Annotated[float, Number]
+Float = Annotated[float, Number, AfterValidator(lambda value: value or 0.0)]  # -0.0 would be another run
 # upper bounds are what float32 and a large machine hold; only a slip of the finger passes them
 Positive = Annotated[Float, Field(gt=0, le=1e30)]
 Seed = Annotated[Int, Field(ge=0, lt=2**63)]
@@ -152,6 +153,7 @@ class Parameters(pydantic.BaseModel):
         # the profile's bounds are resolved here, so that receipt and content key hold what was really run
         object.__setattr__(self, "seeds", self.seeds[: self.cap.seeds])
         object.__setattr__(self, "epochs", min(self.epochs, self.cap.epochs or self.epochs))
+        object.__setattr__(self, "momentum", self.momentum * (self.optimizer == "sgd"))  # adam has none
         return self
 
 
@@ -167,7 +169,7 @@ class Hypernetwork(Parameters):
 class FineTuning(Parameters):
     """Parameters of (d) and (f)."""
 
-    start: str = Field(min_length=1)
+    start: str = Field(min_length=1, max_length=200)
 
 
 # what a method's own options of these types may be
@@ -215,15 +217,35 @@ def names(chapter: str) -> list[str]:
 def check(chapter: str, given: Mapping[str, Any]) -> Parameters:
     """Validate and cast what a chapter was given.
 
-    Args: given, each parameter by name, or a notebook's `globals()` right after its parameters cell: names that begin
-        with `_`, modules, functions and IPython's own are not parameters.
+    Args: given, each parameter by name, or a notebook's `globals()` right after its parameters cell: there, names that
+        begin with `_`, modules, functions and IPython's own are not parameters.
     Raises: ParameterError, naming every parameter at fault.
     """
-    plain = bool | int | float | str | list | tuple | dict | None
-    values = {n: v for n, v in given.items() if n[:1] != "_" and n not in ("In", "Out") and isinstance(v, plain)}
+    values = dict(given)
+    if isinstance(given.get("__builtins__"), ModuleType | dict):  # which no command line gives
+        plain = bool | int | float | str | list | tuple | dict | None
+        values = {n: v for n, v in given.items() if n[:1] != "_" and n not in ("In", "Out") and isinstance(v, plain)}
     allowed = names(chapter)
     faults = [unknown(name, allowed) for name in values if name not in allowed]
     return _validated(chapter, {n: v for n, v in values.items() if n in allowed} | {"chapter": chapter}, faults)
+
+
+def differing(p: Parameters) -> dict[str, Any]:
+    """The values of a chapter's parameters that its cell doesn't have, nor its profile make of them."""
+    defaults = chapters.defaults(p.chapter)
+    usual = check(p.chapter, defaults | {"profile": p.profile}).model_dump(mode="json")
+    usual["profile"] = defaults["profile"]
+    return {n: value for n, value in p.model_dump(mode="json").items() if n != "force" and value != usual[n]}
+
+
+def uncut(chapter: str, values: Mapping[str, Any], asked: Iterable[str]) -> Parameters:
+    """Checked parameters, of which those that were asked for by name are as asked. Raises: ParameterError."""
+    p, whole = check(chapter, values), check(chapter, dict(values) | {"profile": "paper", "optimizer": "sgd"})
+    for name in asked:
+        if name not in ("profile", "optimizer") and (taken := getattr(p, name)) != getattr(whole, name):
+            raise ParameterError(f"parameter {name} = {reprlib.repr(values[name])} would be taken as {taken}, with "
+                                 f"profile = {p.profile} and optimizer = {p.optimizer}")  # fmt: skip
+    return p
 
 
 def _validated(chapter: str, values: dict[str, Any], faults: list[str], context: Any = None) -> Parameters:
@@ -238,10 +260,12 @@ def _validated(chapter: str, values: dict[str, Any], faults: list[str], context:
 
 def unknown(name: str, allowed: Iterable[str]) -> str:
     """What to say of a parameter that isn't one of the allowed."""
+    if others := [letter for letter, model in MODELS.items() if name in model.model_fields and name != "chapter"]:
+        return f"unknown parameter {name!r}: only {', '.join(others)} have it"
     return f"unknown parameter {name!r}: {did_you_mean(name, allowed, 'there are ' + ', '.join(allowed))}"
 
 
-def format_errors(error: ValidationError) -> list[str]:
+def format_errors(error: ValidationError, noun: str = "parameter") -> list[str]:
     """What pydantic says of each value, with its name and what was given."""
     faults = error.errors()
     said = []
@@ -250,6 +274,6 @@ def format_errors(error: ValidationError) -> list[str]:
         if any(other["loc"][: len(e["loc"])] == e["loc"] != other["loc"] for other in faults):
             continue  # a list with a wrong item is also said to be too short
         given = reprlib.repr(e["input"])  # which may be of any length, or hold itself
-        said.append(f"parameter {place!r} is missing" if e["type"] == "missing"
-                    else f"parameter {place} = {given}: {reason}")  # fmt: skip
+        said.append(f"{noun} {place!r} is missing" if e["type"] == "missing"
+                    else f"{noun} {place} = {given}: {reason}")  # fmt: skip
     return said

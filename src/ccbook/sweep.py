@@ -12,9 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from ccbook import ROOT, chapters, parameters
 from ccbook.machine import download
-from ccbook.parameters import Parameters
+from ccbook.parameters import FineTuning, Parameters
 from ccbook.records import history, store
 from ccbook.records import run as runs
 from ccbook.wording import duration
@@ -45,7 +45,7 @@ class Entry(BaseModel):
     methods: list[str] = Field(min_length=1)
     datasets: list[str] | None = Field(default=None, min_length=1)
     fixed: dict[str, Any] = Field(default={}, alias="set")
-    combined: dict[str, list[Any]] = Field(default={}, alias="product")
+    combined: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default={}, alias="product")
     together: list[dict[str, Any]] = Field(default=[{}], alias="list", min_length=1)
 
     @property
@@ -71,6 +71,9 @@ Plan = dict[str, Job]
 
 class _Loader(yaml.SafeLoader):
     """YAML in which no key may come twice: the second would silently win."""
+
+    # each value is text, to be cast as on the command line: YAML itself takes 010 for 8, and 1:30 for 90
+    yaml_implicit_resolvers: dict = {}  # noqa: RUF012
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [str(key.value) for key, _ in node.value]
@@ -133,13 +136,15 @@ def _checked(method: str, parts: list[dict[str, Any]]) -> Parameters:
     if "force" in values:
         raise SweepError("parameter force has no place in a sweep, which repeats nothing; `ccbook run` takes it")
     chapter = chapters.named(method)
-    p = parameters.check(chapter, chapters.defaults(chapter) | values)
+    p = parameters.uncut(chapter, chapters.defaults(chapter) | values, values)
     folder = str(Path(p.dataset).expanduser().absolute())  # a job may run in any folder
     return p if p.dataset in download.NAMED else p.model_copy(update={"dataset": folder})
 
 
 def _add(jobs: Plan, p: Parameters) -> str:
     begins = store.needed(p)
+    if isinstance(p, FineTuning) and not begins:
+        store.start(p)
     needs = _add(jobs, begins) if begins else None
     name = f"{p.chapter}-{_short(p.model_dump_json())}"
     jobs.setdefault(name, Job(p, needs))
@@ -153,12 +158,10 @@ def _short(text: str) -> str:
 def forecast(jobs: Plan) -> str:
     """How long each run would take, and all together."""
     lines, seconds, missing, unknown = [], 0.0, 0, 0
-    on_record, load = history.all_runs()[0], cache(download.load)
-    for p, _ in jobs.values():
-        found, digits = None, load(p.dataset, p.device, p.cap.train, p.cap.test)
-        with contextlib.suppress(runs.RunError):  # what it starts from isn't on record yet
-            found = store.find(store.resolve(p.chapter, p.model_dump(exclude={"chapter"}))[0], digits)
-        expected = None if found else history.estimate(p, len(digits.train_labels), on_record)
+    on_record, load = history.all_runs()[0], cache(partial(download.load, fetching=False))
+    for p, _ in tqdm(jobs.values(), unit="run", desc="sweep", leave=False):
+        p, _, train, found = history.sought(p, startless=True, load=load)
+        expected = None if found else history.estimate(p, train, on_record)
         seconds += expected[0] if expected else 0
         missing += not found
         unknown += not found and not expected
@@ -178,7 +181,7 @@ def perform(file: Path, jobs: Plan, at_once: int, cores: int | None, executor: s
     Returns: why they failed, by the names of those that did. Raises: SweepError if there is no such executor.
     """
     plugin = f"snakemake_executor_plugin_{executor.replace('-', '_')}"
-    if executor != "local" and importlib.util.find_spec(plugin) is None:
+    if executor != "local" and not (plugin.isidentifier() and importlib.util.find_spec(plugin)):
         raise SweepError(f"no executor {executor!r} is installed: pip install {plugin.replace('_', '-')}")
     folder = store.home().absolute().parent / "sweeps" / f"{file.stem}-{_short(str(file.resolve()))}"
     stamps = {name: folder / "done" / f"{name}.json" for name in jobs}

@@ -1,8 +1,10 @@
 """Numbers and names as pages, tables and messages say them."""
 
 import difflib
+import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 def did_you_mean(given: str, known: Iterable[str], otherwise: str) -> str:
@@ -10,6 +12,19 @@ def did_you_mean(given: str, known: Iterable[str], otherwise: str) -> str:
     lowered = {name.lower(): name for name in known}
     close = difflib.get_close_matches(given.lower(), lowered, n=1, cutoff=0.5)
     return f"did you mean {lowered[close[0]]!r}?" if close else otherwise
+
+
+def assignments(values: Mapping[str, Any]) -> list[str]:
+    """Parameters as words of the command line."""
+    words = [f"{n}={word(value)}" for n, value in values.items()]
+    return ["--set", *words] if words else []
+
+
+def word(value: Any) -> str:
+    """A value as it is typed."""
+    if isinstance(value, list):
+        return ",".join(map(word, value))  # brackets would have to be quoted
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def count(number: int, noun: str) -> str:

@@ -40,7 +40,8 @@ def summary(run: Run) -> pd.DataFrame:
 
 def metrics(run: Run) -> pd.DataFrame:
     """The summary for a reader, with titles, and without the updates that the method doesn't make."""
-    shown = summary(run).loc[:, run.metrics[list(TITLES)].any()]
+    made = [name for name in TITLES if not name.startswith("updates") or run.metrics[name].any()]
+    shown = summary(run)[made]
     return shown.rename(columns=TITLES, index="{:g}".format).rename_axis("λ")
 
 

@@ -77,6 +77,18 @@ def pruning_figure(run: Run, behind: Run | None = None) -> Figure:
     return figure
 
 
+def loss_figure(run: Run) -> Figure:
+    """The run's loss against the epoch: mean over seeds, and a band from the least to the greatest."""
+    figure, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
+    rows = run.history.rename(columns={"lam": "λ"})
+    hue = None if rows["λ"].isna().all() else "λ"  # a hypernetwork has one loss for all lambdas
+    sns.lineplot(rows, x="epoch", y="loss", hue=hue, palette=hue and palette(rows["λ"].unique()), ax=ax,
+                 errorbar=("pi", 100))  # fmt: skip
+    ax.set(xlabel="epoch", ylabel="loss, nats a digit", yscale="log" if rows["loss"].min() > 0 else "linear")
+    plt.close(figure)
+    return figure
+
+
 def mean_curves(curves: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy over seeds: a row for each lambda, a column for each percent of removed weights."""
     return curves.pivot_table(values="accuracy", index="lam", columns="pruned_percent")

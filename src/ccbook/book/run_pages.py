@@ -16,7 +16,7 @@ from ccbook.chapters import METHODS, defaults
 from ccbook.compare import printed
 from ccbook.records import history
 from ccbook.records.run import Run
-from ccbook.wording import count
+from ccbook.wording import count, word
 
 METRICS = ["accuracy", "accuracy_curve_mean", "stability", "kl", "evidence"]  # on a run's page
 COLUMNS = ["run", "method", "changed", "data", "best accuracy", "minutes", "finished"]  # of the registry
@@ -72,16 +72,17 @@ def _row(run: Run, row: Mapping[str, Any]) -> str:
 
 def _word(name: str, value: object) -> str:
     """A parameter's value as it is typed; a folder by its last name alone: where it lies is nobody's business."""
-    return Path(str(value)).name if name == "dataset" else history.word(value)
+    return Path(str(value)).name if name == "dataset" else word(value)
 
 
 def write(folder: Path, runs: Sequence[Run]) -> None:
-    """A page and a figure for each run, `<run>.md` and `<run>.svg`."""
+    """A page and its figures for each run: `<run>.md`, `<run>.svg` and, of its training, `<run>-loss.svg`."""
     folder.mkdir(parents=True, exist_ok=True)
     books = {run.parameters.method: run for run in runs if history.is_books(run)}
     for run in runs:
         book = comparable(run, books.get(run.parameters.method))
         plots.pruning_figure(run, book).savefig(folder / f"{run.id}.svg", metadata={"Date": None})
+        plots.loss_figure(run).savefig(folder / f"{run.id}-loss.svg", metadata={"Date": None})
         (folder / f"{run.id}.md").write_text(page(run, book))
 
 
@@ -112,6 +113,7 @@ def page(run: Run, book: Run | None) -> str:
     behind = ", the book's run in grey behind" if book else ""
     values = [[name, _word(name, value)] for name, value in run.receipt["parameters"].items()]
     parameters = _table("All parameters", values, ["parameter", "value"])
+    settled = f"Had the loss settled? {history.settling(run)}."
     files = _table("Files", run.receipt["artefacts"].items(), ["file", "sha256"])
     parts += [
         "## Under pruning",
@@ -119,6 +121,9 @@ def page(run: Run, book: Run | None) -> str:
         f"Mean over {count(len(p.seeds), 'seed')}, and a band from the least to the greatest{behind}.",
         "## Metrics",
         metrics(run, run if own else book),
+        "## Training",
+        f"```{{image}} {run.id}-loss.svg\n:class: artefact\n:alt: Loss against the epoch. {settled}\n```",
+        settled,
         "## Again",
         _fenced(history.command(p, public=True)),
         "## Receipt",

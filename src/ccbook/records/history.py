@@ -3,11 +3,11 @@
 import contextlib
 import difflib
 import json
-import os
 import re
 import shlex
-import shutil
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -16,16 +16,15 @@ import numpy as np
 import pandas as pd
 
 from ccbook import ROOT, chapters
-from ccbook.machine import workers
+from ccbook.machine import download, workers
 from ccbook.machine.idx import fingerprint
-from ccbook.parameters import FineTuning, ParameterError, Parameters, check, names, resolved, unknown
+from ccbook.parameters import FineTuning, ParameterError, Parameters, differing, names, resolved, uncut, unknown
 from ccbook.records import run as runs
 from ccbook.records import store
 from ccbook.records.provenance import processor
 from ccbook.records.run import Run, RunError, read
-from ccbook.wording import count, did_you_mean, duration, mean_sd
+from ccbook.wording import assignments, count, did_you_mean, duration, mean_sd
 from complexity_control import training
-from complexity_control.digits import Digits
 
 
 def all_runs() -> tuple[list[Run], list[str]]:
@@ -57,10 +56,7 @@ def find(given: str) -> Run:
 
 def changes(p: Parameters) -> dict[str, Any]:
     """What a run was given that its chapter doesn't say; empty for the book's own."""
-    defaults = chapters.defaults(p.chapter)
-    usual = check(p.chapter, defaults | {"profile": p.profile}).model_dump(mode="json")
-    usual["profile"] = defaults["profile"]
-    changed = {n: value for n, value in p.model_dump(mode="json").items() if n != "force" and value != usual[n]}
+    changed = differing(p)
     if isinstance(p, FineTuning):
         with contextlib.suppress(ValueError):  # the start is no longer on record, or its dataset isn't here
             begin = read(store.home() / p.start, "*.csv").parameters
@@ -81,25 +77,12 @@ def command(p: Parameters, public: bool = False) -> str:
     return shlex.join(["ccbook", "run", p.chapter, *assignments(changes(p))])
 
 
-def assignments(values: Mapping[str, Any]) -> list[str]:
-    """Parameters as words of the command line."""
-    words = [f"{n}={word(value)}" for n, value in values.items()]
-    return ["--set", *words] if words else []
-
-
-def word(value: Any) -> str:
-    """A value as it is typed."""
-    if isinstance(value, list):
-        return ",".join(map(word, value))  # brackets would have to be quoted
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def describe(values: Mapping[str, Any]) -> str:
     """Parameters for a reader."""
     return ", ".join(f"{n} = {v}" for n, v in values.items())
 
 
-def derived(chapter: str, changed: Mapping[str, Any], origin: str | None) -> dict[str, Any]:
+def derived(chapter: str, changed: Mapping[str, Any], origin: str | None) -> Parameters:
     """Parameters for a chapter: its own, under those of another run, under those that are changed. Raises: RunError.
 
     Args: origin, a run's name; of another chapter's run only what it changed is taken, where this chapter has it.
@@ -112,7 +95,7 @@ def derived(chapter: str, changed: Mapping[str, Any], origin: str | None) -> dic
         if "start" not in differing or p.chapter != chapter:
             taken.pop("start", None)  # follows from the others
         values |= {n: value for n, value in taken.items() if n in values}
-    return values | dict(changed)
+    return uncut(chapter, values | dict(changed), changed)
 
 
 def matching(whole: Sequence[Run], wanted: Mapping[str, str]) -> list[Run]:
@@ -233,15 +216,31 @@ def _size(p: Parameters, train: int) -> float:
     return p.models * training.steps(train, p.settings) * (100 + p.batch_size * p.settings.samples) * sum(p.hidden)
 
 
-def forecast(p: Parameters, digits: Digits, found: Run | None) -> str:
+def sought(p: Parameters, startless: bool, load: Callable) -> tuple[Parameters, str | None, int, Run | None]:
+    """What would be run, its name if it can be known, digits to train on, and the run if it is on record."""
+    train = p.cap.train or download.TRAIN.get(p.dataset, 0)  # a folder is there, and is counted
+    try:
+        digits = load(p.dataset, p.device, p.cap.train, p.cap.test)
+        train = len(digits.train_labels)
+        if isinstance(p, FineTuning):
+            p = p.model_copy(update={"start": store.start(p, digits).id})
+    except (FileNotFoundError, RunError) as error:  # digits are to be fetched, or a start isn't on record
+        if startless or isinstance(error, FileNotFoundError):
+            return p, None, train, None
+        raise
+    return p, runs.name(p, fingerprint(digits)), train, store.find(p, digits)
+
+
+def forecast(p: Parameters, startless: bool = False) -> str:
     """What a run would be: its name, whether it is on record, how long it takes, and its parameters."""
-    lines = [f"run         {runs.name(p, fingerprint(digits))}"]
+    p, name, train, found = sought(p, startless, partial(download.load, fetching=False))
+    lines = [f"run         {name or 'has its name once its digits are fetched and its start is on record'}"]
     if found and not p.force:
         lines += [f"on record   since {found.receipt['finished']}: it would be found, and not repeated"]
     else:
         lines += [f"on record   {'yes: it would be trained again, and compared' if found else 'no'}"]
         price = "unknown: no run of this kind is on record yet"
-        if expected := estimate(p, len(digits.train_labels), all_runs()[0]):
+        if expected := estimate(p, train, all_runs()[0]):
             seconds, cores, past = expected
             price = f"about {duration(seconds)} on {count(cores, 'core')}, estimated from {count(past, 'past run')}"
         lines += [f"would take  {price}"]
@@ -252,18 +251,44 @@ def forecast(p: Parameters, digits: Digits, found: Run | None) -> str:
     return "\n".join(lines)
 
 
+def settling(run: Run) -> str:
+    """Whether the mean loss over the seeds changed in the last fifth of the epochs by no more than its deviation."""
+    p = run.parameters
+    if min(p.epochs, len(p.seeds)) < 2:
+        return "unknown: that takes two seeds and two epochs"
+    fifth, words = max(1, p.epochs // 5), []
+    for lam, rows in run.history.groupby("lam", dropna=False):
+        ends = rows.pivot_table("loss", "seed", "epoch")[[p.epochs - fifth, p.epochs]]
+        change, spread = np.diff(ends.mean())[0], ends[p.epochs].std()
+        at = "" if np.isnan(lam) else f" at λ = {lam:g}"
+        words.append(f"{'yes' if abs(change) <= spread else 'no'}{at} ({change:+.2g}, seeds ± {spread:.2g})")
+    return f"{', '.join(words)}; nats a digit, over the last {count(fifth, 'epoch')}"
+
+
+def behind_results() -> dict[str, set[str]]:
+    """The names of the runs that the book's results stand on, by the names of their files."""
+    name, files = rf"\b(?:{'|'.join(chapters.names())})-[0-9a-f]{{12}}\b", sorted((ROOT / "book/results").glob("*.csv"))
+    return {file.name: set(re.findall(name, file.read_text())) for file in files}
+
+
+def published() -> list[Run]:
+    """The book's own runs, and all that its results stand on. Raises: RunError if one isn't on record, or not whole."""
+    named = {run.id for run in store.of_book("paper").values()}.union(*behind_results().values())
+    return [find(name) for name in sorted(named)]
+
+
 def remove(given: str, force: bool = False) -> str:
     """Take a run off the record. Returns: its name. Raises: RunError if something stands on it, unless forced."""
     run = full_name(given)
     if not force:
-        files, (whole, _) = sorted((ROOT / "book" / "results").glob("*.csv")), all_runs()
-        reasons = [f"book/results/{f.name} stands on it" for f in files if run in re.split(r'[\s,"]+', f.read_text())]
+        whole, _ = all_runs()
+        reasons = [f"book/results/{file} stands on it" for file, names in behind_results().items() if run in names]
         reasons = reasons or ["it is the paper's own" for other in whole if other.id == run and is_books(other)]
         reasons += [f"{other.id} starts from it" for other in whole if other.receipt["parameters"].get("start") == run]
         if reasons:
             raise RunError(f"{run} is needed: {'; '.join(reasons)}. `ccbook rm --force {run}` removes it all the same")
-    doomed = (store.home() / run).rename(store.home() / f".partial-removed-{run}")  # off the record in one step
-    shutil.rmtree(doomed)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=store.home()) as aside:
+        (store.home() / run).rename(Path(aside) / run)  # off the record in one step
     return run
 
 
@@ -274,11 +299,3 @@ def execute(run: Run, notebook: Path) -> None:
     p = run.parameters
     values = p.model_dump(mode="json", exclude={"chapter", "force"})
     papermill.execute_notebook(ROOT / "chapters" / f"{p.chapter}.ipynb", notebook, values, progress_bar=False)
-
-
-def copy_receipt(run: Run, file: Path) -> None:
-    """Write the run's receipt to another file too, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    shutil.copy(run.folder / "receipt.json", partial)
-    partial.replace(file)

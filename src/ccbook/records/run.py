@@ -5,18 +5,46 @@ import json
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file
+from typing_extensions import TypedDict
 
 from ccbook import chapters
-from ccbook.parameters import Parameters, resolved
+from ccbook.parameters import Parameters, format_errors, resolved
 from ccbook.records import provenance
 from complexity_control.posterior import Params, Posterior, from_flat
+from complexity_control.pruning import PERCENTS
 
-ARTEFACTS = ("curves.csv", "metrics.csv", "posterior.safetensors")  # each run has them
+# what a receipt says lands on pages and in paths, and its seal is no signature: anybody can compute it
+NAME, FILE = r"[a-z]\w{0,100}-[0-9a-z]+", r"([a-z_]\w*/)*[a-z_]\w*\.[a-z]+"  # of a run; in its folder, never outside
+Text = Annotated[str, Field(max_length=200, pattern=r"^[^<>&\"`\x00-\x1f]*$")]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Receipt(BaseModel):
+    """What a receipt must hold to be read; the parameters are validated by their own model."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    run: str = Field(pattern=f"^{NAME}$")
+    parameters: dict[str, Any]
+    data: TypedDict("Data", {"sha256": Sha256, "train": int, "test": int})  # type: ignore[valid-type]
+    artefacts: dict[Annotated[str, Field(pattern=f"^{FILE}$")], Sha256]
+    finished: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")
+    seconds: float = Field(ge=0)
+    cores: int = Field(ge=1)
+    git: TypedDict("Git", {"commit": Text | None, "dirty": bool})  # type: ignore[valid-type]
+    versions: dict[Text, Text]
+    processor: Text
+    seal: Sha256
+
+
+ARTEFACTS = ("curves.csv", "history.csv", "metrics.csv", "posterior.safetensors")  # each run has them
+METRICS = "accuracy accuracy_curve_mean stability log_likelihood kl evidence updates updates_shared"
 
 
 class RunError(ValueError):
@@ -72,7 +100,7 @@ class Run(NamedTuple):
 
     @property
     def history(self) -> pd.DataFrame:
-        """Rows of method, lam, seed, epoch, loss (nats a digit); runs of earlier versions have none."""
+        """Rows of method, lam, seed, epoch, loss (nats a digit); a hypernetwork's have no lam."""
         return pd.read_csv(self.folder / "history.csv")
 
     @property
@@ -105,19 +133,29 @@ def read(folder: Path, pattern: str = "*") -> Run:
     remedy = f"Delete the folder {folder.name} and run its chapter again"
     try:
         receipt = json.loads((folder / "receipt.json").read_text())
+        run = Receipt.model_validate(receipt).run
         expected = receipt["artefacts"] | {name: receipt["artefacts"][name] for name in ARTEFACTS}
-        resolved(receipt["parameters"])
-        run = receipt["run"]
+        p = resolved(receipt["parameters"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {error}"
+        faults = format_errors(error, "entry") if isinstance(error, ValidationError) else []
+        reason = "; ".join(faults) or f"{type(error).__name__}: {error}"
         raise RunError(f"{folder / 'receipt.json'} can't be read ({reason}). {remedy}") from error
-    if receipt.get("seal", seal(receipt)) != seal(receipt):  # those of earlier versions have none
+    if receipt["seal"] != seal(receipt):
         raise RunError(f"{folder / 'receipt.json'} was changed after the run. {remedy}")
     if run != folder.name:
         raise RunError(f"{folder} holds the run {run}. Give the folder this name, or delete it")
     for file, sha256 in expected.items():
         if fnmatch(file, pattern) and (not (folder / file).is_file() or checksum(folder / file) != sha256):
             raise RunError(f"{folder / file} is missing, or isn't the file of its receipt. {remedy}")
+    models = len(p.lambdas) * len(p.seeds)
+    for file, columns, count in (("metrics.csv", METRICS, models), ("history.csv", "epoch loss", p.models * p.epochs),
+                                 ("curves.csv", "pruned_percent accuracy", models * len(PERCENTS))):  # fmt: skip
+        try:
+            rows = pd.read_csv(folder / file).drop(columns="method").astype(float)
+            if len(rows[["seed", *columns.split()]]) != count or not {*rows["lam"].dropna()} <= {*p.lambdas}:
+                raise ValueError("its rows are not those of the run's lambdas, seeds and epochs")
+        except (ValueError, KeyError) as error:
+            raise RunError(f"{folder / file} can't be read ({error}). {remedy}") from error
     return Run(folder, receipt)
 
 

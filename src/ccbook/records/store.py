@@ -5,8 +5,10 @@ import errno
 import json
 import os
 import reprlib
+import shlex
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -19,10 +21,11 @@ from safetensors.torch import save_file
 from ccbook import ROOT, chapters
 from ccbook.machine.download import load
 from ccbook.machine.idx import fingerprint
-from ccbook.parameters import FineTuning, Hypernetwork, Parameters, check
+from ccbook.parameters import FineTuning, Hypernetwork, Parameters, check, differing
 from ccbook.records import run as runs
 from ccbook.records.provenance import provenance, sources
 from ccbook.records.run import Run, RunError, checksum, read, seal
+from ccbook.wording import assignments
 from complexity_control.digits import Digits
 from complexity_control.posterior import Params, Posterior, to_flat
 
@@ -32,7 +35,7 @@ SHARED = ("dataset", "lambdas", "seeds", "prior_std", "init_log_std", "hidden", 
 
 def home() -> Path:
     """The folder of all runs: CCBOOK_RUNS, or book/runs."""
-    return Path(os.environ.get("CCBOOK_RUNS", ROOT / "book" / "runs"))
+    return Path(os.environ.get("CCBOOK_RUNS") or ROOT / "book" / "runs").expanduser()
 
 
 def resolve(chapter: str, values: Mapping[str, Any]) -> tuple[Parameters, Digits, Run | None]:
@@ -41,7 +44,7 @@ def resolve(chapter: str, values: Mapping[str, Any]) -> tuple[Parameters, Digits
     digits = load(p.dataset, p.device, p.cap.train, p.cap.test)
     if not isinstance(p, FineTuning):
         return p, digits, None
-    begin = _start(p, digits)
+    begin = start(p, digits)
     return p.model_copy(update={"start": begin.id}), digits, begin
 
 
@@ -56,15 +59,19 @@ def _source(p: FineTuning) -> str:
     return chapters.METHODS[chapters.METHODS[p.method].start or ""].name
 
 
-def _start(p: FineTuning, digits: Digits) -> Run:
+def start(p: FineTuning, digits: Digits | None = None) -> Run:
+    """The run that a fine-tuning starts from; without digits, one that it names. Raises: RunError."""
     source, begins = _source(p), needed(p)
-    folder = home() / (runs.name(begins, fingerprint(digits)) if begins else p.start)
-    if (not begins and Path(p.start).name != p.start) or not (folder / "receipt.json").is_file():
-        fault = (f"no such run is on record with these settings. Execute chapter {source} with the same "
-                 f"{', '.join(SHARED)}, or name one of its runs")  # fmt: skip
+    folder = home() / (runs.name(begins, fingerprint(digits)) if begins and digits else p.start)
+    if begins and not (folder / "receipt.json").is_file():
+        command = shlex.join(["ccbook", "run", source, *assignments(differing(begins))])
+        fault = (f"no such run is on record with these settings and {source}'s own epochs. Make it by `{command}`, as "
+                 "--with-start does, or name one of its runs")  # fmt: skip
+    elif not begins and (Path(p.start).name != p.start or not (folder / "receipt.json").is_file()):
+        fault = f"no such run is on record: `ccbook runs --method {source}` lists those that there are"
     elif (begin := read(folder)).parameters.chapter != source:
         fault = f"this chapter starts from a run of {source}"
-    elif begin.receipt["data"]["sha256"] != fingerprint(digits):
+    elif digits and begin.receipt["data"]["sha256"] != fingerprint(digits):
         fault = "that run saw other digits. Give this chapter the same dataset"
     else:
         both = [(n, getattr(begin.parameters, n), getattr(p, n)) for n in ("lambdas", "seeds", "hidden", "prior_std")]
@@ -83,7 +90,9 @@ def find(p: Parameters, digits: Digits) -> Run | None:
 
 
 def folders() -> list[Path]:
-    """The folders of all runs, damaged ones too, in the order of their names."""
+    """The folders of all runs, damaged ones too, in the order of their names. Raises: RunError if there is a file."""
+    if home().exists() and not home().is_dir():
+        raise RunError(f"{home()} is no folder. Change that, or CCBOOK_RUNS")
     return sorted(receipt.parent for receipt in home().glob("[!.]*/receipt.json"))
 
 
@@ -99,7 +108,7 @@ def of_book(profile: str, device: str = "cpu") -> dict[str, Run]:
         values = chapters.defaults(chapter.name) | {"profile": profile, "device": device}
         if not (run := find(*resolve(chapter.name, values)[:2])):
             raise RunError(f"chapter {chapter.name} has no run on record with profile {profile}, this code and this "
-                           f"data. Run `make {profile}`, or execute the chapter")  # fmt: skip
+                           f"data. Run `make {profile}`, execute the chapter, or `ccbook fetch` its run")  # fmt: skip
         found[letter] = run
     return found
 
@@ -167,8 +176,15 @@ def check_place(p: Parameters, digits: Digits) -> None:
     weights = sum((a + 1) * b for a, b in pairwise([digits.train_images.shape[1], *p.hidden, digits.classes]))
     # means and log deviations in float32, for each lambda and, of a hypernetwork, at most twice more; tables, sources
     needed = 8 * weights * len(p.seeds) * (len(p.lambdas) + 2 * isinstance(p, Hypernetwork)) + 150_000
+    if os.environ.get("CCBOOK_NEVER_TRAIN"):
+        raise RunError(f"{runs.name(p, fingerprint(digits))} isn't on record, and nothing is to be trained: `ccbook "
+                       f"fetch FILE` adds published runs, and `make {p.profile}` trains")  # fmt: skip
     try:
         home().mkdir(parents=True, exist_ok=True)
+        for left in home().glob(".partial-*"):  # to write a run takes seconds: after a day its process was killed
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > 24 * 3600:
+                    shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=home()):
             free = shutil.disk_usage(home()).free
     except OSError as error:

@@ -1,0 +1,72 @@
+"""Runs in one compressed file, to be handed on: written, and put on another record once all of it is verified."""
+
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+import urllib.request
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.error import HTTPError
+
+from ccbook.records import store
+from ccbook.records.run import FILE, NAME, Run, RunError, read
+
+TOP = "ccbook-runs-1"  # the folder in it; another layout will have another number
+
+
+def write(file: Path, runs: Sequence[Run]) -> None:
+    """Write runs to a file, whole or not at all."""
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with tarfile.open(partial, "w:gz") as archive:
+            for run in runs:
+                for name in ("receipt.json", *run.receipt["artefacts"]):
+                    member = tarfile.TarInfo(f"{TOP}/{run.id}/{name}")  # of nobody, and of no time
+                    member.size = (run.folder / name).stat().st_size
+                    with (run.folder / name).open("rb") as content:
+                        archive.addfile(member, content)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def add(source: str) -> tuple[list[Run], list[Run]]:
+    """Verify all of an archive, a file or at a web address, and put those of its runs on record that aren't.
+
+    Returns: the runs that were added, and those that were there. Raises: RunError; then nothing is changed.
+    """
+    store.home().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=store.home()) as temporary:
+        file, place = Path(source), Path(temporary)
+        try:
+            if source.startswith(("https://", "http://")):
+                file = place / "archive"
+                urllib.request.urlretrieve(source, file)  # one cut short is an error of its own
+            runs = list(_unpacked(file, place))
+        except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
+            if isinstance(error, HTTPError):
+                error.close()  # it is an answer, too
+            reason = str(error).replace(f"{place / TOP}/", "").partition(". Delete")[0]
+            raise RunError(f"{source} can't be used ({reason}). Nothing was changed; get the archive again") from error
+        there = [run for run in runs if (store.home() / run.id / "receipt.json").is_file()]
+        return [store.keep(run) for run in runs if run not in there], there
+
+
+def _unpacked(file: Path, place: Path) -> Iterator[Run]:
+    """The runs of an archive, verified: each with the files of its receipt, and no others."""
+    free = shutil.disk_usage(place).free
+    with tarfile.open(file, "r:gz") as archive:
+        for member in archive:
+            free -= member.size
+            if not member.isreg() or not re.fullmatch(f"{TOP}/{NAME}/{FILE}", member.name, re.ASCII) or free < 0:
+                raise ValueError(f"{member.name!r} is no file of an archive of this version, or too large here")
+            archive.extract(member, place, filter="data")
+        archive.fileobj.read(tarfile.RECORDSIZE)  # type: ignore[union-attr] # to the end, where gzip has a checksum
+    for folder in sorted((place / TOP).glob("*")):
+        run, files = read(folder), {str(file.relative_to(folder)) for file in folder.rglob("*.*")}
+        if files != {"receipt.json", *run.receipt["artefacts"]}:
+            raise ValueError(f"{run.id} has other files than its receipt says")
+        yield run

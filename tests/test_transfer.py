@@ -1,0 +1,203 @@
+"""Runs handed on in one file: added where all of it is right, and refused with nothing changed where it isn't."""
+
+import io
+import shutil
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from ccbook import perform
+from ccbook.records import history, transfer
+from ccbook.records.run import Run
+from tests.helpers import ccbook, ended, on_record
+
+
+@pytest.fixture
+def both(small) -> list[Run]:
+    for prior_std in (0.1, 2):
+        perform.perform("a_direct", small | {"prior_std": prior_std})
+    return on_record()
+
+
+@pytest.fixture
+def file(both, tmp_path) -> Path:
+    """An archive of two runs, the second of which isn't on record here."""
+    assert "wrote 2 runs" in ended(ccbook("archive", tmp_path / "runs.tar.gz", *(run.id for run in both)))
+    shutil.move(both[1].folder, tmp_path / "taken")
+    return tmp_path / "runs.tar.gz"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_what_was_written_is_added_to_the_byte_where_it_is_missing(file, both, record, tmp_path):
+    finished = (both[0].folder / "receipt.json").stat().st_mtime_ns
+    assert "1 run added, 1 on record before" in ended(ccbook("fetch", file))
+    assert on_record() == both
+    assert contents(both[1].folder) == contents(tmp_path / "taken")
+    assert (both[0].folder / "receipt.json").stat().st_mtime_ns == finished
+    assert "the same bytes" in ended(ccbook("verify", both[1].id))
+    assert "0 runs added, 2 on record before" in ended(ccbook("fetch", file))
+    assert {path.name for path in record.glob("*")} - {".progress"} == {run.id for run in both}
+
+
+def test_the_same_runs_give_the_same_members_and_name_nobody(file):
+    with tarfile.open(file) as archive:
+        for member in archive:
+            assert (member.uid, member.uname, member.mtime, member.mode) == (0, "", 0, 0o644)
+
+
+def test_an_archive_overwrites_nothing_and_needs_all_that_it_names(file, both, record):
+    assert "name a new file" in ended(ccbook("archive", file, both[0].id), 2)
+    assert "name a new file" in ended(ccbook("archive", record / "new.tar.gz", both[0].id), 2)
+    assert "no run 'nothing' is on record" in ended(ccbook("archive", file.with_name("new.tar.gz"), "nothing"), 2)
+    assert "has no run on record with profile paper" in ended(ccbook("archive", file.with_name("new.tar.gz")), 2)
+    assert not file.with_name("new.tar.gz").exists()
+
+
+def rewritten(file: Path, change: Callable[[tarfile.TarInfo, bytes], Iterator[tuple[tarfile.TarInfo, bytes]]]) -> None:
+    """The archive with each member replaced by others."""
+    with tarfile.open(file) as archive:
+        members = [(member, archive.extractfile(member).read()) for member in archive]  # type: ignore[union-attr]
+    with tarfile.open(file, "w:gz") as archive:
+        for pair in members:
+            for member, content in change(*pair):
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+
+
+def renamed(old: str, new: str) -> Callable:
+    def change(member: tarfile.TarInfo, content: bytes) -> Iterator:
+        member.name = member.name.replace(old, new)
+        yield member, content
+
+    return change
+
+
+def with_another(name: str, kind: bytes = tarfile.REGTYPE, to: str = "") -> Callable:
+    def change(member: tarfile.TarInfo, content: bytes) -> Iterator:
+        yield member, content
+        if member.name.endswith("metrics.csv"):
+            other = tarfile.TarInfo(name.format(folder=member.name.rpartition("/")[0]))
+            other.type, other.linkname = kind, to
+            yield other, b"" if to else b"1"
+
+    return change
+
+
+def without(name: str) -> Callable:
+    return lambda member, content: iter([] if member.name.endswith(name) else [(member, content)])
+
+
+def edited(name: str, old: bytes, new: bytes) -> Callable:
+    return lambda member, content: iter(
+        [(member, content.replace(old, new) if member.name.endswith(name) else content)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (renamed(transfer.TOP, "ccbook-runs-2"), "no file of an archive of this version"),
+        (renamed("a_direct", "../a_direct"), "no file of an archive"),
+        (renamed("metrics.csv", "../../../metrics.csv"), "no file of an archive"),
+        (renamed(transfer.TOP, f"/{transfer.TOP}"), "no file of an archive"),
+        (renamed("metrics", ".metrics"), "no file of an archive"),
+        (with_another("{folder}/link.csv", tarfile.SYMTYPE, "/etc/passwd"), "no file of an archive"),
+        (with_another("{folder}/link.csv", tarfile.LNKTYPE, "/etc/passwd"), "no file of an archive"),
+        (with_another("{folder}/device.csv", tarfile.CHRTYPE), "no file of an archive"),
+        (with_another("../outside.csv"), "no file of an archive"),
+        (with_another("{folder}/more.csv"), "has other files than its receipt says"),
+        (with_another("{folder}/metrics.csv"), "isn't the file of its receipt"),
+        (without("posterior.safetensors"), "posterior.safetensors is missing"),
+        (without("receipt.json"), "receipt.json can't be read"),
+        (edited("receipt.json", b'"train": 200', b'"train": 201'), "was changed after the run"),
+        (edited("receipt.json", b"{", b""), "receipt.json can't be read"),
+        (edited("metrics.csv", b"a,0.1", b"a,0.2"), "isn't the file of its receipt"),
+        (edited("training.py", b"fit", b"fix"), "isn't the file of its receipt"),
+    ],
+)
+def test_an_archive_that_isnt_right_is_refused_and_changes_nothing(file, record, damage, reason, tmp_path):
+    before, beside = contents(record), {path.name for path in tmp_path.iterdir()}
+    rewritten(file, damage)
+    said = ended(ccbook("fetch", file), 2)
+    assert reason in said
+    assert f"{file} can't be used" in said
+    assert "Nothing was changed" in said
+    assert f"{record}/" not in said  # where it was unpacked is of no use
+    assert contents(record) == before
+    assert {path.name for path in tmp_path.iterdir()} == beside
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 0.5, 0.99, -1])
+def test_an_archive_cut_short_is_refused_and_changes_nothing(file, record, size):
+    before, whole = contents(record), file.read_bytes()
+    file.write_bytes(whole[: int(size * len(whole)) if isinstance(size, float) else size])
+    assert "Nothing was changed" in ended(ccbook("fetch", file), 2)
+    assert contents(record) == before
+
+
+@pytest.mark.parametrize("place", [0.01, 0.3, 0.6, 0.9])
+def test_a_flipped_byte_of_an_archive_is_seen(file, record, place):
+    before, content = contents(record), bytearray(file.read_bytes())
+    content[int(place * len(content))] ^= 255
+    file.write_bytes(content)
+    assert "Nothing was changed" in ended(ccbook("fetch", file), 2)
+    assert contents(record) == before
+
+
+@pytest.mark.parametrize("source", ["nowhere.tar.gz", "ftp://127.0.0.1/runs", "file:///etc/passwd", ".", ""])
+def test_what_is_no_archive_is_refused(source, record):
+    assert "Nothing was changed" in ended(ccbook("fetch", source), 2)
+    assert not record.exists() or not contents(record)
+
+
+@pytest.fixture
+def server(file) -> Iterator[str]:
+    """The archive at a web address, whole, half or not there."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = file.read_bytes()
+            self.send_response(404 if self.path == "/none" else 200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content if self.path == "/whole" else content[: len(content) // 2])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{served.server_port}"
+        served.shutdown()
+
+
+def test_an_archive_is_fetched_from_an_address_whole_or_not_at_all(server, both, record):
+    before = contents(record)
+    for path in ("half", "none"):
+        assert "Nothing was changed" in ended(ccbook("fetch", f"{server}/{path}"), 2)
+        assert contents(record) == before
+    assert "1 run added" in ended(ccbook("fetch", f"{server}/whole"))
+    assert on_record() == both
+
+
+def test_what_the_book_stands_on_is_archived(monkeypatch, both, tmp_path):
+    """The book's own runs, and those that its results name."""
+    (tmp_path / "book" / "results").mkdir(parents=True)
+    (tmp_path / "book" / "results" / "audit.csv").write_text(f"trial,runs\nx,{both[0].id} {both[1].id}\n")
+    monkeypatch.setattr(history, "ROOT", tmp_path)
+    monkeypatch.setattr(history.store, "of_book", lambda profile: {"a": both[0]})
+    assert "wrote 2 runs" in ended(ccbook("archive", tmp_path / "book.tar.gz"))
+
+
+def test_nothing_is_trained_where_that_is_forbidden(both, small, monkeypatch):
+    monkeypatch.setenv("CCBOOK_NEVER_TRAIN", "1")
+    assert perform.perform("a_direct", small) in both
+    with pytest.raises(ValueError, match=r"isn't on record, and nothing is to be trained: `ccbook fetch FILE` adds"):
+        perform.perform("a_direct", small | {"prior_std": 3})
