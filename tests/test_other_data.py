@@ -77,7 +77,7 @@ def test_the_other_named_datasets_go_the_same_way_as_mnist(name, digits, given, 
     for file, tensor in zip(FILES, digits, strict=True):
         array = tensor.byte().numpy()
         write_idx(tmp_path / name / file, array.reshape(-1, 5, 5) if "images" in file else array)
-    monkeypatch.setattr(download, "fetch", lambda dataset: tmp_path / dataset)
+    monkeypatch.setattr(download, "fetch", lambda dataset, fetching: tmp_path / dataset)
     run = perform.perform("a_direct", given | {"dataset": name, "hidden": [4], "lambdas": [1]})
     assert run.receipt["parameters"]["dataset"] == name
     assert history.changes(run.parameters)["dataset"] == name
