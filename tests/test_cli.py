@@ -326,6 +326,7 @@ def test_force_says_whether_the_bytes_are_the_same(small, capfd):
         (signal.SIGINT, os.killpg, "lambdas=1,10"),
         pytest.param(signal.SIGINT, os.kill, "lambdas=1", marks=pytest.mark.deep),
         pytest.param(signal.SIGTERM, os.kill, "lambdas=1", marks=pytest.mark.deep),
+        (signal.SIGTERM, os.kill, "lambdas=1,10"),
     ],
 )
 def test_ctrl_c_ends_with_130_and_a_word_and_leaves_nothing(folder, record, signum, to, more):
@@ -342,5 +343,6 @@ def test_ctrl_c_ends_with_130_and_a_word_and_leaves_nothing(folder, record, sign
     assert process.returncode in (130, -signal.SIGINT), said
     assert "stopped; what is on record stays" in said
     assert "Traceback" not in said
+    assert "leaked" not in said
     observed(lambda: not living(process.pid))
     assert not list(record.glob("*"))

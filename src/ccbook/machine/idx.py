@@ -64,8 +64,7 @@ def _read(path: Path) -> np.ndarray:
 
 def _check_shapes(folder: Path, arrays: list[np.ndarray]) -> None:
     x, y, x_test, y_test = arrays
-    fit = min(x.ndim, x_test.ndim) > 1 == y.ndim == y_test.ndim
-    if not fit or x.shape[1:] != x_test.shape[1:] or 0 in x.shape[1:]:
+    if not min(x.ndim, x_test.ndim) > 1 == y.ndim == y_test.ndim or x.shape[1:] != x_test.shape[1:] or 0 in x.shape[1:]:
         raise DataError(
             f"{folder} has {', '.join(f'{n} {a.shape}' for n, a in zip(FILES, arrays, strict=True))}; images must be "
             "[N, height, width], of one size that isn't 0, and labels [N]"

@@ -11,6 +11,7 @@ from multiprocessing import resource_tracker
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from complexity_control.training import DivergedError
 
@@ -80,6 +81,7 @@ def run(prepare: Callable[[], Callable[..., Any]], jobs: Sequence[tuple], cores:
 def _work(prepare: Callable[[], Callable[..., Any]], tasks: Any, events: Any) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore too, which a worker that is ended would leave behind
     try:
         do = prepare()
         for place, job in iter(tasks.get, None):
