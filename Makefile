@@ -1,7 +1,10 @@
 # The paper, from a fresh machine with Python 3.11 to the site. `make` alone lists what there is.
 PYTHON ?= python3.11
 BIN := .venv/bin
-SNAKEMAKE := $(BIN)/snakemake --cores all --nolock --rerun-incomplete --quiet rules
+# with the words to end on: how much of the paper holds, or where Snakemake's own log is
+build = $(BIN)/snakemake --cores all --nolock --rerun-incomplete --quiet all $(2) && head -n 6 $(1)/check.txt && \
+  grep '^claims:' $(1)/check.txt && echo "The book is at $(CURDIR)/$(1)/html/index.html; what differs is in $(1)/check.txt" || \
+  { echo "make: the book isn't finished; the newest file in .snakemake/log says how far it came"; exit 1; }
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
@@ -21,21 +24,17 @@ setup: .venv/ready  ## the environment in .venv, with the versions of requiremen
 	@touch $@
 
 paper: setup  ## everything at the paper's scale, from the digits to the site in book/html; stopped, it goes on where it was
-	@$(SNAKEMAKE)
-	@echo "The book is at $(CURDIR)/book/html/index.html"
+	@$(call build,book,)
 
 quick: setup  ## the same from few digits, in a few minutes, for a look; the site is in book/quick/html
-	@$(SNAKEMAKE) --config profile=quick
-	@echo "The quick book is at $(CURDIR)/book/quick/html/index.html"
+	@$(call build,book/quick,--config profile=quick)
 
 book: setup  ## the site again from the runs on record
-	@$(SNAKEMAKE) --forcerun site
-	@echo "The book is at $(CURDIR)/book/html/index.html"
+	@$(call build,book,--forcerun site)
 
 site: setup  ## the site from the runs on record alone, never training; `ccbook fetch FILE` puts published runs there
 	@$(BIN)/ccbook check > /dev/null
-	@CCBOOK_NEVER_TRAIN=1 $(SNAKEMAKE) --forcerun site
-	@echo "The book is at $(CURDIR)/book/html/index.html"
+	@export CCBOOK_NEVER_TRAIN=1 && $(call build,book,--forcerun site)
 
 screenshots: setup  ## every page as a picture, wide and narrow, light and dark, in book/screenshots; needs Chromium
 	@for site in book/html book/quick/html; do if [ -d $$site ]; then \

@@ -36,6 +36,7 @@ NEEDS |= {
     "one_network": [*page(*CHAPTERS), "book/results/studies.csv"],  # by `make studies`
     "reruns": [RUNS, *page(*CHAPTERS, "audit", "one_network")],
 }
+PAGES_IN_ALL = len(NEEDS)
 FILES = {  # what a page writes beside itself
     "results": [*(f"results/table{k}.csv" for k in (1, 2, 3)), "results/figure1.csv", "results/figure1.svg", "results/scoreboard.md"],
     "claims": ["results/claims.csv"],
@@ -46,13 +47,22 @@ FILES = {  # what a page writes beside itself
     "reruns": ["reruns"],
 }
 
+os.environ["JUPYTER_PATH"] = str(Path(workflow.basedir) / ".jupyter")  # a kernel that warns of nothing on this machine
 # papermill writes beside the output and moves into place: a killed job leaves no half of a page. A kernel that loses a
 # race for a port is started once more
 EXECUTE = (
     "papermill --no-progress-bar --log-level WARNING {input.notebook} {output.page}.$$.ipynb"
     " -p profile {PROFILE} -p device {DEVICE}"
-    " && mv {output.page}.$$.ipynb {output.page} || {{ rm -f {output.page}.$$.ipynb; exit 1; }}"
+    " && mv {output.page}.$$.ipynb {output.page} || {{ rm -f {output.page}.$$.ipynb; exit 1; }}\n"
+    "echo \"$(date +%H:%M) made the page {rule}, $(find {BOOK}/notebooks -newer {BOOK}/begun.txt -name '*.ipynb' ! -name '*.*.ipynb' | wc -l)"
+    " of at most {PAGES_IN_ALL}\""
 )
+
+
+onstart:
+    BOOK.mkdir(parents=True, exist_ok=True)
+    (BOOK / "begun.txt").write_text("")  # pages that are newer were made now
+    print(f"Making the book in {BOOK}; a training shows how long it takes, and a stopped one begins again", flush=True)
 
 
 rule site:
@@ -83,11 +93,12 @@ rule site:
         cp src/complexity_control/*.py {BOOK}/source/science
         cp src/complexity_control/methods/*.py {BOOK}/source/science/methods
         touch {BOOK}/source/pdf.md
+        echo "$(date +%H:%M) rendering the site, in a few minutes"
         export CCBOOK_BANNER="{params.banner}"
-        jupyter-book build {BOOK}/source --path-output {BOOK}/build --builder singlehtml --warningiserror --nitpick --quiet
+        jupyter-book build {BOOK}/source --path-output {BOOK}/build --builder singlehtml --warningiserror --nitpick --quiet > {BOOK}/render.txt
         python -m ccbook.book.pdf pdf {BOOK}/build/_build/singlehtml/index.html {BOOK}/source/book.pdf
         if [ -f {BOOK}/source/book.pdf ]; then echo 'The whole book is also {{download}}`one PDF <book.pdf>`.' > {BOOK}/source/pdf.md; fi
-        jupyter-book build {BOOK}/source --path-output {BOOK}/build --warningiserror --nitpick --keep-going --quiet
+        jupyter-book build {BOOK}/source --path-output {BOOK}/build --warningiserror --nitpick --keep-going --quiet >> {BOOK}/render.txt
         find {BOOK}/build/_build/html '(' -name '*.map' -o -name '*webpack-macros.html' ')' -delete
         find {BOOK}/build/_build/html/_static/mathjax -type f ! -name tex-chtml.js ! -path '*/woff-v2/*' ! -path '*/tex/extensions/*' -delete
         rm -rf {BOOK}/html

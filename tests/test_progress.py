@@ -1,9 +1,15 @@
 import os
 import pty
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
+
+from ccbook import ROOT
 from ccbook.machine import progress
 
 
@@ -47,3 +53,14 @@ def test_a_log_gets_lines_and_no_control_characters(tmp_path):
     assert lines[-1].startswith("a_direct 100%: epoch 2/2, loss 0.500")
     assert "\r" not in log.read_text()
     assert "\x1b" not in log.read_text()
+
+
+def test_the_kernel_of_a_build_has_nothing_to_say_for_itself(tmp_path):
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = new_notebook(cells=[new_code_cell("6 * 7")], metadata={"kernelspec": kernel})
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--log-level", "WARNING"]
+    ours = os.environ | {"JUPYTER_PATH": str(ROOT / ".jupyter")}
+    done = subprocess.run([*command, "in.ipynb", "out.ipynb"], cwd=tmp_path, env=ours, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "'42'" in str(nbformat.read(tmp_path / "out.ipynb", as_version=4))
