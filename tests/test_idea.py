@@ -37,7 +37,7 @@ RUNS = {"a": run(DIRECT, FALLING), "c": run([2 * e for e in DIRECT], FLAT),
 @pytest.fixture
 def points(tmp_path, monkeypatch) -> pd.DataFrame:
     """The plane of those runs, with a network of (g) at another lambda."""
-    asked = {"method": ["g", "g"], "lam": [1.0, 3.0], "kl": [999, 30], "log_likelihood": [-999, -28]}
+    asked = {"method": "g", "lam": [1.0, 3.0, 300.0], "kl": [999, 30, 1], "log_likelihood": [-999, -28, -99]}
     pd.DataFrame(asked).to_csv(tmp_path / "one_network.csv", index=False)
     monkeypatch.setattr(idea, "folder", lambda profile: tmp_path)
     return idea.plane(RUNS, "paper")
@@ -76,6 +76,7 @@ def test_a_nat_is_1_44_bits_and_a_recorded_network_stays_the_recorded_one(points
     assert own.loc[("a", 0.1), ["weights", "labels"]].tolist() == pytest.approx([11.5416, 1.4427], abs=1e-4)
     assert own.loc[("g", 1), "weights"] == own.loc[("a", 1), "weights"]
     assert own.loc[("g", 3), "labels"] == pytest.approx(28 / 10 / np.log(2))
+    assert own.index.get_level_values("lam").max() == 100  # no hypernetwork was trained for more
 
 
 @pytest.mark.parametrize(("lam", "touched"), [(0.01, 0.1), (0.4, 1), (1.1, 3), (3, 10), (30, 100)])

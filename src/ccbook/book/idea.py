@@ -54,11 +54,11 @@ def units(runs: Mapping[str, Run]) -> pd.DataFrame:
 def plane(runs: Mapping[str, Run], profile: str) -> pd.DataFrame:
     """Means over the seeds: method, lam, weights and labels (bits a digit).
 
-    The recorded lambdas, and those that the page one_network asked the hypernetworks and tuned direct training for.
+    The recorded lambdas, and of those that the page one_network asks the hypernetworks for, all in their range.
     """
     recorded = [run.metrics.groupby("lam")[["kl", "log_likelihood"]].mean().reset_index().assign(method=letter)
                 for letter, run in runs.items()]  # fmt: skip
-    asked = pd.read_csv(folder(profile) / "one_network.csv")
+    asked = pd.read_csv(folder(profile) / "one_network.csv").query("@LAMBDAS[0] <= lam <= @LAMBDAS[-1]")
     rows = pd.concat([*recorded, asked]).drop_duplicates(["method", "lam"]).sort_values(["method", "lam"])
     bits = runs["a"].receipt["data"]["train"] * np.log(2)
     rows = rows.assign(weights=rows["kl"] / bits, labels=-rows["log_likelihood"] / bits)

@@ -19,7 +19,7 @@ from ccbook.compare import printed
 from ccbook.records.run import Run
 
 MARKERS = "osD^vPX<>"
-MIDDLE = LinearSegmentedColormap.from_list("middle", ["#83309f", "#3465c9", "#13878c", "#5f9a14"])
+MIDDLE = LinearSegmentedColormap.from_list("middle", ["#a347bd", "#3c70d2", "#158f93", "#5f9a14"])
 mpl.rcParams["svg.hashsalt"] = "complexity-control"  # the same picture gives the same file
 mpl.rcParams |= {"figure.facecolor": "white", "axes.spines.top": False, "axes.spines.right": False}
 mpl.rcParams |= {"axes.grid": True, "grid.alpha": 0.3}

@@ -116,7 +116,7 @@ def compared(judged: pd.DataFrame) -> Styler:
         column = text.setdefault("all λ" if np.isnan(cell["lam"]) else f"λ = {cell['lam']:g}", {})
         column[str(METHODS[cell["method"]])] = f'<span id="{anchor(cell)}">{shown}'
     # one line each for ours and for the paper's, whatever the width of the page
-    layout: dict[str, Any] = {"white-space": "nowrap", "padding": "0.4em 0.8em", "text-align": "right"}
+    layout: dict[str, Any] = {"white-space": "nowrap", "padding": "0.2em 0.7em", "text-align": "right"}
     styled = pd.DataFrame(text).style.map(lambda cell: COLOURS[cell.partition("</span>")[0][-1]])  # by the sign
     return styled.set_properties(**layout)
 
