@@ -8,10 +8,10 @@ from ccbook import chapters
 PROFILE = config.get("profile", "paper")
 DEVICE = config.get("device", "cpu")
 BOOK = Path("book") if PROFILE == "paper" else Path("book") / PROFILE  # a look never overwrites the paper's pages
-DATA = Path(os.environ.get("CCBOOK_DATA", "data")) / "MNIST"
+DATA = Path(os.environ.get("CCBOOK_DATA") or "data").expanduser() / "MNIST"
 CHAPTERS = sorted(chapters.names(), key=lambda name: -chapters.defaults(name)["epochs"])  # the longest first
 PAGES = ["chapters/index.md", "chapters/rerun.md", "chapters/references.bib"]
-RUNS = Path(os.environ.get("CCBOOK_RUNS", "book/runs"))
+RUNS = Path(os.environ.get("CCBOOK_RUNS") or "book/runs").expanduser()
 RUNS.mkdir(parents=True, exist_ok=True)  # a folder's time is that of the last run put into it or taken away
 STATIC = sorted(str(path) for path in Path("chapters/_static").rglob("*.*"))
 PROFILES = sorted(str(path) for path in Path("profiles").rglob("*.*"))  # the guide shows them

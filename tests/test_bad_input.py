@@ -199,12 +199,23 @@ def test_a_rightly_sealed_receipt_that_cant_be_used_is_listed_as_damaged(run, ch
 
 
 @pytest.mark.parametrize(
-    ("line", "text"), [(slice(1, None), ""), (slice(2, None), ""), (slice(1), "lam,seed\n"), (slice(1, 2), "a,b,c\n")]
+    "damage",
+    [
+        lambda lines: lines[:1],
+        lambda lines: lines[:2],
+        lambda lines: [*lines, lines[-1]],
+        lambda lines: ["method,lam,seed\n", *lines[1:]],
+        lambda lines: [lines[0], *["a,b,c\n"] * (len(lines) - 1)],
+        lambda lines: [line.replace(",10.0,", ",,") for line in lines],
+        lambda lines: [line.replace(",10.0,", ",11.0,") for line in lines],
+        lambda lines: [lines[0], *(f"{line.rpartition(',')[0]},\n" for line in lines[1:])],
+        lambda lines: [lines[0], *(f"{line.rpartition(',')[0]},<b>\n" for line in lines[1:])],
+    ],
+    ids=["no row", "one row", "a row more", "columns", "words", "no lambda", "lambda", "no number", "markup"],
 )
-@pytest.mark.parametrize("file", ["metrics.csv", "curves.csv"])
-def test_a_rightly_sealed_run_with_odd_tables_is_listed_as_damaged(run, file, line, text):
-    lines = (run.folder / file).read_text().splitlines(True)
-    lines[line] = [text]
+@pytest.mark.parametrize("file", ["metrics.csv", "curves.csv", "history.csv"])
+def test_a_rightly_sealed_run_with_odd_tables_is_listed_as_damaged(run, file, damage):
+    lines = damage((run.folder / file).read_text().splitlines(True))
     twin = shutil.copytree(run.folder, run.folder.with_name("a_direct-twin"))
     (twin / file).write_text("".join(lines))
     sums = run.receipt["artefacts"] | {file: checksum(twin / file)}

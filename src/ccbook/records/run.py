@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from typing_extensions import TypedDict
 
 from ccbook import chapters
-from ccbook.parameters import Parameters, format_errors, resolved
+from ccbook.parameters import Hypernetwork, Parameters, format_errors, resolved
 from ccbook.records import provenance
 from complexity_control.posterior import Params, Posterior, from_flat
 from complexity_control.pruning import PERCENTS
@@ -44,7 +44,7 @@ class Receipt(BaseModel):
 
 
 ARTEFACTS = ("curves.csv", "history.csv", "metrics.csv", "posterior.safetensors")  # each run has them
-METRICS = "accuracy accuracy_curve_mean stability log_likelihood kl evidence updates updates_shared"
+METRICS = "lam accuracy accuracy_curve_mean stability log_likelihood kl evidence updates updates_shared"
 
 
 class RunError(ValueError):
@@ -147,12 +147,13 @@ def read(folder: Path, pattern: str = "*") -> Run:
     for file, sha256 in expected.items():
         if fnmatch(file, pattern) and (not (folder / file).is_file() or checksum(folder / file) != sha256):
             raise RunError(f"{folder / file} is missing, or isn't the file of its receipt. {remedy}")
-    models = len(p.lambdas) * len(p.seeds)
-    for file, columns, count in (("metrics.csv", METRICS, models), ("history.csv", "epoch loss", p.models * p.epochs),
-                                 ("curves.csv", "pruned_percent accuracy", models * len(PERCENTS))):  # fmt: skip
+    models, losses = len(p.lambdas) * len(p.seeds), "epoch loss" + " lam" * (not isinstance(p, Hypernetwork))
+    for file, columns, count in (("metrics.csv", METRICS, models), ("history.csv", losses, p.models * p.epochs),
+                                 ("curves.csv", "lam pruned_percent accuracy", models * len(PERCENTS))):  # fmt: skip
         try:
             rows = pd.read_csv(folder / file).drop(columns="method").astype(float)
-            if len(rows[["seed", *columns.split()]]) != count or not {*rows["lam"].dropna()} <= {*p.lambdas}:
+            unknown = rows[["seed", *columns.split()]].isna().any(axis=None)
+            if unknown or len(rows) != count or not {*rows["lam"].dropna()} <= {*p.lambdas}:
                 raise ValueError("its rows are not those of the run's lambdas, seeds and epochs")
         except (ValueError, KeyError) as error:
             raise RunError(f"{folder / file} can't be read ({error}). {remedy}") from error

@@ -9,7 +9,6 @@ import urllib.request
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.error import HTTPError
 
 from ccbook.records import store
 from ccbook.records.run import FILE, NAME, Run, RunError, read
@@ -47,7 +46,7 @@ def add(source: str) -> tuple[list[Run], list[Run]]:
                 urllib.request.urlretrieve(source, file)  # one cut short is an error of its own
             runs = list(_unpacked(file, place))
         except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
-            if isinstance(error, HTTPError):
+            if isinstance(error, urllib.request.HTTPError):
                 error.close()  # it is an answer, too
             reason = str(error).replace(f"{place / TOP}/", "").partition(". Delete")[0]
             raise RunError(f"{source} can't be used ({reason}). Nothing was changed; get the archive again") from error
