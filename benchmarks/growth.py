@@ -81,7 +81,7 @@ def step(axis: str, value: int) -> float:
     digits = download.load(p.dataset, train=value if axis == "digits" else FEW)
     models = [training.Model(None if axis.startswith("samples") else 1.0, 0)]
     method, count = perform.method_of(p), len(digits.train_labels)
-    gradient = kernels.gradient(method, count, p.settings)
+    gradient = kernels.gradient(method, digits, p.settings)
     ends: list[float] = []
 
     def on_epoch(*_: object) -> None:

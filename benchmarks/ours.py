@@ -66,7 +66,7 @@ def serve(mode: Mode) -> None:
         passes = line.tell(**what if begin else start)
         epochs, begin = 0, time.perf_counter()
 
-    gradient = kernels.gradient(method, count, p.settings)
+    gradient = kernels.gradient(method, digits, p.settings)
     training.fit(method, models, digits, p.settings, on_epoch=on_epoch, gradient=gradient)
 
 
