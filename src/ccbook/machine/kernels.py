@@ -65,9 +65,9 @@ def way(method: Method, digits: Digits, settings: Settings) -> Way:
     return "compiled" if steps >= WORTH_COMPILING else "plain"
 
 
-def gradient(method: Method, digits: Digits, settings: Settings) -> Gradient:
-    """training.gradient_of, computed in the way for these."""
-    chosen, count = way(method, digits, settings), len(digits.train_labels)
+def gradient(method: Method, digits: Digits, settings: Settings, chosen: Way | None = None) -> Gradient:
+    """training.gradient_of, computed in the way for these, or in a chosen one."""
+    chosen, count = chosen or way(method, digits, settings), len(digits.train_labels)
     if chosen == "sparse" and (sparse := _sparse()):
         return sparse.gradient(count, settings)
     plain = training.gradient_of(method, count, settings)
