@@ -81,7 +81,7 @@ def step(axis: str, value: int) -> float:
     digits = download.load(p.dataset, train=value if axis == "digits" else FEW)
     models = [training.Model(None if axis.startswith("samples") else 1.0, 0)]
     method, count = perform.method_of(p), len(digits.train_labels)
-    gradient = kernels.gradient(method, count, p.settings)
+    gradient = kernels.gradient(method, digits, p.settings)
     ends: list[float] = []
 
     def on_epoch(*_: object) -> None:
@@ -127,7 +127,8 @@ def main(only: tuple[str, ...], quick: bool, point: tuple[str, int] | None, out:
             bar.set_postfix_str(f"{name} {value}")
             # a process for each point, because the peak of a process' memory never falls
             command = [sys.executable, __file__, "--point", name, str(value)]
-            environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_CACHE_DIR": cache}
+            caches = {"TORCHINDUCTOR_CACHE_DIR": cache, "NUMBA_CACHE_DIR": cache}
+            environment = os.environ | {"OMP_NUM_THREADS": "1"} | caches
             done = subprocess.run(command, env=environment, capture_output=True, text=True)
             if done.returncode:
                 message = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]

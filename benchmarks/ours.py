@@ -20,16 +20,19 @@ class Mode(NamedTuple):
     changes: dict = {}  # noqa: RUF012 (never written to)
     chapter: str = "a_direct"
     whole: bool = False  # end to end: all digits
-    compiled: bool = True
+    way: kernels.Way | None = None  # None: as a run of these settings
+    noise: bool = False  # uniform, in the place of images
     estimator: str = LOCAL
 
 
 OURS = {
-    "ours": Mode("ours, compiled, float32"),
-    "ours-uncompiled": Mode("ours, not compiled", compiled=False),
-    "ours-bfloat16": Mode("ours, compiled, bfloat16", {"precision": "bfloat16"}),
+    "ours": Mode("ours: nonzero pixels"),
+    "ours-compiled": Mode("ours, compiled by torch", way="compiled"),
+    "ours-uncompiled": Mode("ours, by torch as it is", way="plain"),
+    "ours-noise": Mode("ours, on uniform noise", noise=True),
+    "ours-bfloat16": Mode("ours, bfloat16", {"precision": "bfloat16"}),
     "ours-linear": Mode("ours, linear hypernetwork", {"samples": 1}, "e_linear"),
-    "ours-whole": Mode("ours, compiled, float32", whole=True),
+    "ours-whole": Mode("ours: nonzero pixels", whole=True),
 }
 WARM_UP = 2  # passes over the batches, not timed; the first compiles
 ENDLESS = 1_000_000  # epochs: the process lives until speed.py is done with it
@@ -46,12 +49,14 @@ def serve(mode: Mode) -> None:
     values = chapters.defaults(mode.chapter) | mode.changes | {"lambdas": [LAM], "seeds": [0]}
     p = parameters.check(mode.chapter, values | {"epochs": ENDLESS})
     digits = download.load(p.dataset, train=None if mode.whole else BATCH * BATCHES)
+    if mode.noise:
+        noise = torch.randint(256, digits.train_images.shape, generator=torch.Generator().manual_seed(0))
+        digits = digits._replace(train_images=noise.byte())
     models = [training.Model(None if mode.chapter == "e_linear" else LAM, 0)]
     method = perform.method_of(p)
-    count = len(digits.train_labels)
-    steps = training.steps(count, p.settings) // p.epochs
+    steps = training.steps(len(digits.train_labels), p.settings) // p.epochs
 
-    # not compiled, because the products would be hidden
+    # by torch as it is, which shows its products: the nonzero pixels' are counted as the ones that they replace
     one, few = p.model_copy(update={"epochs": 1}), download.load(p.dataset, train=BATCH)
     found = torch_matmuls(lambda: training.fit(method, models, few, one.settings))
     epochs, passes, begin = 0, WARM_UP, 0.0
@@ -66,7 +71,7 @@ def serve(mode: Mode) -> None:
         passes = line.tell(**what if begin else start)
         epochs, begin = 0, time.perf_counter()
 
-    gradient = kernels.gradient(method, count, p.settings)
+    gradient = kernels.gradient(method, digits, p.settings, mode.way)
     training.fit(method, models, digits, p.settings, on_epoch=on_epoch, gradient=gradient)
 
 

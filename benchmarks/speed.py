@@ -55,9 +55,8 @@ class Competitor:
         if not Path(python).exists():
             raise Failed("not installed; `make bench` does it")
         script = [str(HERE / "ours.py"), name] if ours else [str(HERE / "peers.py"), name, str(digits)]
-        environment = os.environ | ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": str(folder / f"{name}-cache")}
-        if name in OURS and not OURS[name].compiled:
-            environment["TORCHDYNAMO_DISABLE"] = "1"
+        cache = str(folder / f"{name}-cache")
+        environment = os.environ | ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": cache, "NUMBA_CACHE_DIR": cache}
         self.errors = (folder / f"{name}.txt").open("w+")
         self.began = time.perf_counter()
         self.process = subprocess.Popen(

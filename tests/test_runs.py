@@ -24,7 +24,9 @@ def test_a_receipt_holds_every_parameter_and_where_it_ran(run, small):
     expected = {name: value for name, value in small.items() if name != "force"}
     assert run.receipt["parameters"] == expected | {"chapter": "a_direct", "epochs": 2}
     assert run.receipt["data"]["train"] == 200
-    assert {"finished", "git", "versions", "processor", "cores", "product_kernels", "seconds"} < set(run.receipt)
+    assert {"finished", "git", "versions", "processor", "cores", "product_kernels", "gradient", "seconds"} < set(
+        run.receipt
+    )
 
 
 def test_the_rows_are_tidy_and_agree_with_each_other(run):
@@ -113,8 +115,8 @@ def test_a_stack_too_large_for_the_memory_is_trained_in_halves(small, digits, mo
         whole = perform.train_here(p, digits, [(models, None)], bar)
         unlimited, sizes = kernels.gradient, []
 
-        def limited(method, count, settings):
-            gradient = unlimited(method, count, settings)
+        def limited(method, digits, settings):
+            gradient = unlimited(method, digits, settings)
 
             def of(params, batch):
                 sizes.append(len(batch.labels))

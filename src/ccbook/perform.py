@@ -88,7 +88,9 @@ def _trained(p: Parameters, digits: Digits, begin: Run | None) -> Iterator[Run]:
     chosen, cores = kernels.best_products(), workers.cores_for(p.models, steps, p.device)
     kernels.set_products(chosen)
     part = _train(p, digits, begin, cores, chosen)
-    draft |= {"cores": cores, "product_kernels": chosen, "seconds": round(time.perf_counter() - began, 1)}
+    way = kernels.way(method_of(p), digits, p.settings)
+    draft |= {"cores": cores, "product_kernels": chosen, "gradient": way}
+    draft["seconds"] = round(time.perf_counter() - began, 1)
     with store.written(draft, p, *part) as run:
         yield run
 
@@ -170,7 +172,7 @@ def _prepare(p: Parameters, chosen: str) -> Callable[..., Part]:
     """What a worker process does with each job."""
     kernels.set_products(chosen)
     digits = download.load(p.dataset, p.device, p.cap.train, p.cap.test)
-    gradient = kernels.gradient(method_of(p), len(digits.train_labels), p.settings)
+    gradient = kernels.gradient(method_of(p), digits, p.settings)
     return lambda models, begin, on_epoch: train_and_measure(p, digits, gradient, (models, begin), on_epoch)
 
 
@@ -178,7 +180,7 @@ def train_here(p: Parameters, digits: Digits, jobs: list[Job], bar: progress.Bar
     """Train stacks of models in this process, one after the other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums split among threads would round differently
-    gradient = kernels.gradient(method_of(p), len(digits.train_labels), p.settings)
+    gradient = kernels.gradient(method_of(p), digits, p.settings)
     try:
         return [part for job in jobs for part in _in_memory(p, digits, gradient, job, bar)]
     finally:
@@ -197,5 +199,5 @@ def _in_memory(p: Parameters, digits: Digits, gradient: Gradient, job: Job, bar:
     bar.show(before, float("nan"))
     rows = slice(len(models) // 2), slice(len(models) // 2, None)
     halves = [(models[half], begin and {name: t[half] for name, t in begin.items()}) for half in rows]
-    gradient = kernels.gradient(method_of(p), len(digits.train_labels), p.settings)  # compiled for the smaller stack
+    gradient = kernels.gradient(method_of(p), digits, p.settings)  # compiled for the smaller stack
     return [part for smaller in halves for part in _in_memory(p, digits, gradient, smaller, bar)]

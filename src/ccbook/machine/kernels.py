@@ -1,20 +1,27 @@
-"""The fastest exact way to train on this processor: kernels for matrix products, and a compiled gradient."""
+"""The fastest exact way to train on this machine: kernels for matrix products, and a gradient made for the case."""
 
+import importlib
 import math
+import multiprocessing
 import sys
 import timeit
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from types import ModuleType
+from typing import Any, Literal
 
 import torch
 from torch import Generator
 
 from complexity_control import training
+from complexity_control.digits import Digits
 from complexity_control.method import Method
 from complexity_control.training import Gradient, Settings
 
-WORTH_COMPILING = 2_000  # steps of one model; fewer are taken sooner than compiled
+Way = Literal["sparse", "compiled", "plain"]
+# steps of one model; fewer are taken sooner than compiled, or than numba is loaded
+WORTH_COMPILING = 2_000
+WORTH_LOADING = 100
 
 
 @cache  # for one processor there is one answer
@@ -47,10 +54,36 @@ def set_products(kernels: str) -> None:
     torch.backends.mkldnn.matmul.fp32_precision = kernels  # type: ignore[attr-defined]
 
 
-def gradient(method: Method, count: int, settings: Settings) -> Gradient:
-    """training.gradient_of, compiled where that saves time; it depends on the settings alone, as a model's bits do."""
+def way(method: Method, digits: Digits, settings: Settings) -> Way:
+    """How the gradient is computed: it depends on digits and settings alone, as a model's bits do.
+
+    sparse: machine.sparse, where numba can compile it. Else training.gradient_of, compiled where that saves time.
+    """
+    steps = training.steps(len(digits.train_labels), settings)
+    if steps >= WORTH_LOADING and (sparse := _sparse()) and sparse.serves(method, digits, settings):
+        return "sparse"
+    return "compiled" if steps >= WORTH_COMPILING else "plain"
+
+
+def gradient(method: Method, digits: Digits, settings: Settings, chosen: Way | None = None) -> Gradient:
+    """training.gradient_of, computed in the way for these, or in a chosen one."""
+    chosen, count = chosen or way(method, digits, settings), len(digits.train_labels)
+    if chosen == "sparse" and (sparse := _sparse()):
+        return sparse.gradient(count, settings)
     plain = training.gradient_of(method, count, settings)
-    return compile_if_possible(plain) if training.steps(count, settings) >= WORTH_COMPILING else plain
+    return compile_if_possible(plain) if chosen == "compiled" else plain
+
+
+@cache
+def _sparse() -> ModuleType | None:
+    """The module, which is compiled when it is first imported."""
+    try:
+        return importlib.import_module("ccbook.machine.sparse")
+    except Exception as error:  # numba may be missing, find no place for its cache, or fail in its own ways
+        if multiprocessing.parent_process() is None:  # its workers needn't say it too
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            print(f"training by torch alone, which takes longer: numba failed ({reason})", file=sys.stderr)
+        return None
 
 
 def compile_if_possible(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,129 @@
+"""The sparse gradient is the gradient, at the cost of the nonzero pixels."""
+
+import importlib
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccbook import perform
+from ccbook.machine import kernels, sparse
+from ccbook.records import verification
+from complexity_control import Digits, Model, Settings, direct, fit, linear, training
+from complexity_control.posterior import layer_noise
+from complexity_control.training import Batch
+from tests.helpers import write_idx
+
+
+def images(count: int, pixels: int, density: float, seed: int = 0) -> torch.Tensor:
+    """Bytes, of which so many are not 0."""
+    draw = torch.Generator().manual_seed(seed)
+    bytes_ = torch.randint(1, 256, (count, pixels), generator=draw)
+    return (bytes_ * (torch.rand(count, pixels, generator=draw) < density)).byte()
+
+
+def sparse_digits(count: int = 200, pixels: int = 30) -> Digits:
+    """Images of three classes, a fifth of their pixels not 0."""
+    labels = torch.arange(count) % 3
+    return Digits(images(count, pixels, 0.2), labels, images(60, pixels, 0.2, seed=1), labels[:60])
+
+
+@given(
+    pixels=st.integers(1, 150),
+    width=st.integers(sparse.LANES, 130),
+    classes=st.integers(2, 40),
+    batch=st.integers(1, 150),
+    density=st.sampled_from([0.0, 0.05, 0.2, 0.6, 1.0]),
+    stack=st.integers(1, 3),
+    settings=st.builds(
+        Settings,
+        clip=st.sampled_from([0.0, 1e-3, 1.0]),
+        bias_noise=st.sampled_from(["std", "variance"]),
+        prior_std=st.sampled_from([0.1, 2.0]),
+        lam_power=st.sampled_from([0.0, 0.5]),
+        init_log_std=st.floats(-6, 0),
+    ),
+    seed=st.integers(0, 9),
+)
+def test_losses_and_gradients_are_those_of_autograd(pixels, width, classes, batch, density, stack, settings, seed):
+    draws = [torch.Generator().manual_seed(seed + k) for k in range(stack)]
+    params = direct().init(draws, [pixels, width, classes], settings.init_log_std)
+    seen = images(stack * batch, pixels, density, seed).view(stack, batch, pixels)
+    labels = torch.randint(classes, (stack, batch), generator=draws[0])
+    lam = 10 ** (3 * torch.rand(stack, 1, generator=draws[0]) - 1)
+    minibatch = Batch(seen, labels, lam, layer_noise(draws, [width, classes], batch))
+    gradients, losses = sparse.gradient(1000, settings)(params, minibatch)
+    expected, known = training.gradient_of(direct(), 1000, settings)(params, minibatch)
+    unclipped, _ = training.gradient_of(direct(), 1000, replace(settings, clip=0))(params, minibatch)
+    torch.testing.assert_close(losses, known, rtol=2e-5, atol=1e-5)
+    for name, tensor in expected.items():
+        largest = max(float(unclipped[name].abs().max()), 1e-6)
+        assert float((gradients[name] - tensor).abs().max()) < 1e-5 * largest
+
+
+def test_a_model_has_the_same_bits_alone_in_a_stack_and_twice():
+    digits, settings = sparse_digits(), Settings(hidden=(20,), epochs=2, batch_size=33)
+    models = [Model(1.0, 0), Model(10.0, 1)]
+    together, again = (fit(direct(), models, digits, settings, gradient=sparse.gradient(200, settings)) for _ in "12")
+    for s, model in enumerate(models):
+        alone = fit(direct(), [model], digits, settings, gradient=sparse.gradient(200, settings))
+        for name, tensor in alone.items():
+            assert torch.equal(tensor[0], together[name][s])
+            assert torch.equal(together[name], again[name])
+
+
+def test_it_serves_direct_training_of_one_layer_on_sparse_bytes():
+    digits, usual = sparse_digits(), Settings(hidden=(100,))
+    assert sparse.serves(direct(), digits, usual)
+    assert not sparse.serves(linear(), digits, usual)
+    for settings in (
+        Settings(hidden=(sparse.LANES - 1,)),
+        Settings(hidden=(100, 100)),
+        Settings(estimator="weights"),
+        Settings(precision="bfloat16"),
+    ):
+        assert not sparse.serves(direct(), digits, settings)
+    for others in (images(200, 30, 0.6), images(200, 30, 0.2).float()):
+        assert not sparse.serves(direct(), digits._replace(train_images=others), usual)
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """However short, a training is worth it."""
+    monkeypatch.setattr(kernels, "WORTH_LOADING", 0)
+
+
+def test_a_run_by_it_says_so_and_has_the_same_bytes_again(small, tmp_path, soon):
+    digits = sparse_digits()
+    for name, tensor in zip(("train-images", "train-labels", "t10k-images", "t10k-labels"), digits, strict=True):
+        shape, kind = ((-1, 5, 6), 3) if "images" in name else ((-1,), 1)
+        write_idx(tmp_path / f"{name}-idx{kind}-ubyte", tensor.byte().numpy().reshape(shape))
+    run = perform.perform("a_direct", small | {"dataset": str(tmp_path), "hidden": [16]})
+    assert run.receipt["gradient"] == "sparse"
+    assert perform.verify(run).verdict == verification.SAME
+
+
+def test_without_numba_a_training_goes_on_by_torch_and_says_so_once(monkeypatch, soon, capsys):
+    def missing(_):
+        raise ImportError("No module named 'numba'")
+
+    digits, settings = sparse_digits(), Settings(hidden=(20,), epochs=1)
+    kernels._sparse.cache_clear()
+    monkeypatch.setattr(importlib, "import_module", missing)
+    for _ in range(2):
+        assert kernels.way(direct(), digits, settings) == "plain"
+        gradient = kernels.gradient(direct(), digits, settings)
+    assert capsys.readouterr().err.count("numba failed (No module named 'numba')") == 1
+    trained = fit(direct(), [Model(1.0, 0)], digits, settings, gradient=gradient)
+    expected = fit(direct(), [Model(1.0, 0)], digits, settings)
+    assert all(torch.equal(trained[name], expected[name]) for name in expected)
+    monkeypatch.undo()
+    kernels._sparse.cache_clear()
+
+
+def test_a_training_that_diverges_says_so_itself():
+    settings = Settings(hidden=(20,), epochs=3, optimizer="sgd", learning_rate=1e30, clip=0)
+    with pytest.raises(training.DivergedError, match="no longer finite"):
+        fit(direct(), [Model(1.0, 0)], sparse_digits(), settings, gradient=sparse.gradient(200, settings))
