@@ -199,7 +199,7 @@ def claims(table: pd.DataFrame, runs: Mapping[str, Run], profile: str) -> artefa
         (f"within {NEAR:.0%} of tuned direct training at all {len(GRID)} λ", f"{worst.max():+.1%}, at λ = "
          f"{worst.idxmax():.3g}", worst.max() <= NEAR),
         ("more evidence than (a) at all its λ", ", ".join(f"{v:+.1%}" for v in ahead), bool((ahead < 0).all())),
-        ("fewer updates than two direct trainings", f"{updates:.2f} direct trainings", updates < 2),
+        ("fewer updates than two direct trainings", f"{updates:.3f} direct trainings", updates < 2),
         (f"loses no more accuracy than (a) when {REMOVED}% of the weights go", f"at most {100 * more:+.1f} points more",
          more <= 0),
     ]  # fmt: skip
@@ -209,5 +209,5 @@ def claims(table: pd.DataFrame, runs: Mapping[str, Run], profile: str) -> artefa
     listed = in_words(rows.assign(verdict=verdict), "- {verdict}: {claim} ({measured})").replace("; - ", "\n- ")
     (folder(profile) / "one_network.md").write_text(f"{listed.removesuffix('.')}\n")
     styled = rows.assign(verdict=verdict).style.hide(axis="index")
-    caption = "What this book says of the tempered hypernetwork, tested."
+    caption = "What the tempered hypernetwork should reach, and whether it does."
     return artefacts.table("one_network-claims", styled, caption, rows.assign(verdict=verdict), runs.values())

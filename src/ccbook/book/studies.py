@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import click
 import pandas as pd
+from IPython.display import Markdown
 
 from ccbook import perform
 from ccbook.book import artefacts
@@ -91,6 +92,18 @@ def table(rows: pd.DataFrame, study: str, caption: str) -> artefacts.Artefact:
     shown = cells[SHOWN].rename(columns=lambda lam: lam if lam == "worst" else f"λ = {lam:g}")
     styled = shown.rename_axis(None).rename_axis(columns=None).style.format("{:+.1%}", na_rep="–")
     return artefacts.table(f"one_network-{study}", styled, caption, own)
+
+
+def parts(rows: pd.DataFrame) -> Markdown:
+    """What the study of form and training says, in two sentences."""
+    own = rows[(rows["study"] == "form") & (rows["name"] != TUNED)]
+    worst = own.groupby("name", sort=False)["relative"].max()
+    without = worst[worst.index.str.startswith("(g) without")]
+    others = ", ".join(f"{name} {value:.0%}" for name, value in worst[~worst.index.str.startswith("(g)")].items())
+    return Markdown(
+        f"At its worst λ, (g) as it is lies {worst['(g) as it is']:.1%} behind tuned direct training, and without one of "
+        f"its parts {without.min():.1%} to {without.max():.1%}. The paper's forms: {others}."
+    )
 
 
 @click.command(help=__doc__)

@@ -134,7 +134,8 @@ def read(folder: Path, pattern: str = "*") -> Run:
     try:
         receipt = json.loads((folder / "receipt.json").read_text())
         run = Receipt.model_validate(receipt).run
-        expected = receipt["artefacts"] | {name: receipt["artefacts"][name] for name in ARTEFACTS}
+        if lacking := [name for name in ARTEFACTS if name not in receipt["artefacts"]]:
+            raise ValueError(f"it names no {', '.join(lacking)}, as those of earlier versions do")
         p = resolved(receipt["parameters"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         faults = format_errors(error, "entry") if isinstance(error, ValidationError) else []
@@ -144,7 +145,7 @@ def read(folder: Path, pattern: str = "*") -> Run:
         raise RunError(f"{folder / 'receipt.json'} was changed after the run. {remedy}")
     if run != folder.name:
         raise RunError(f"{folder} holds the run {run}. Give the folder this name, or delete it")
-    for file, sha256 in expected.items():
+    for file, sha256 in receipt["artefacts"].items():
         if fnmatch(file, pattern) and (not (folder / file).is_file() or checksum(folder / file) != sha256):
             raise RunError(f"{folder / file} is missing, or isn't the file of its receipt. {remedy}")
     models, losses = len(p.lambdas) * len(p.seeds), "epoch loss" + " lam" * (not isinstance(p, Hypernetwork))
