@@ -99,10 +99,10 @@ def parts(rows: pd.DataFrame) -> Markdown:
     own = rows[(rows["study"] == "form") & (rows["name"] != TUNED)]
     worst = own.groupby("name", sort=False)["relative"].max()
     without = worst[worst.index.str.startswith("(g) without")]
-    others = ", ".join(f"{name} {value:.0%}" for name, value in worst[~worst.index.str.startswith("(g)")].items())
+    others = ", ".join(f"{name[:3]} {value:.1%}" for name, value in worst[~worst.index.str.startswith("(g)")].items())
     return Markdown(
-        f"At its worst λ, (g) as it is lies {worst['(g) as it is']:.1%} behind tuned direct training, and without one of "
-        f"its parts {without.min():.1%} to {without.max():.1%}. The paper's forms: {others}."
+        f"At its worst λ, (g) as it is lies {worst['(g) as it is']:.1%} behind tuned direct training, and without one "
+        f"of its parts {without.min():.1%} to {without.max():.1%}. The paper's forms with its training: {others}."
     )
 
 
