@@ -100,8 +100,9 @@ def _curves(ax: Axes, table: pd.DataFrame, x: str, y: str, runs: Mapping[str, Ru
     """A curve for each method on logarithmic axes."""
     for k, (method, own) in enumerate(table.groupby("method")):
         shown = look(str(method))
-        ax.plot(own[x], own[y], "-" if shown["solid"] else "--", marker=MARKERS[k], markersize=5, color=shown["colour"],
-                markerfacecolor=shown["colour"] if shown["solid"] else "white", label=shown["title"])  # fmt: skip
+        face = shown["colour"] if shown["solid"] else "white"
+        ax.plot(own[x], own[y], "-" if shown["solid"] else "--", marker=MARKERS[k % len(MARKERS)], markersize=5,
+                color=shown["colour"], markerfacecolor=face, label=shown["title"])  # fmt: skip
     ax.set(xscale="log", yscale="log")
     plain_ticks(ax.xaxis, ax.yaxis)
     ax.figure.legend(loc="outside lower center", ncols=4, fontsize="small")
