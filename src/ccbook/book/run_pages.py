@@ -115,7 +115,7 @@ def page(run: Run, book: Run | None) -> str:
     parameters = _table("All parameters", values, ["parameter", "value"])
     settled = f"Had the loss settled? {history.settling(run)}."
     ends = run.history.groupby("epoch")["loss"].mean().iloc[[0, -1]]
-    fell = f"{ends.iloc[0]:.3f} nats a digit in epoch 1, {ends.iloc[-1]:.3f} in epoch {ends.index[-1]}"
+    fell = f"Loss against the epoch, mean over all models: {ends.iloc[0]:.3f} nats a digit in epoch 1, {ends.iloc[-1]:.3f} in epoch {ends.index[-1]}"
     files = _table("Files", run.receipt["artefacts"].items(), ["file", "sha256"])
     parts += [
         "## Under pruning",
@@ -124,7 +124,7 @@ def page(run: Run, book: Run | None) -> str:
         "## Metrics",
         metrics(run, run if own else book),
         "## Training",
-        f"```{{image}} {run.id}-loss.svg\n:class: artefact\n:alt: Loss against the epoch, mean over all models: {fell}. {settled}\n```",
+        f"```{{image}} {run.id}-loss.svg\n:class: artefact\n:alt: {fell}. {settled}\n```",
         settled,
         "## Again",
         _fenced(history.command(p, public=True)),
