@@ -114,8 +114,8 @@ def page(run: Run, book: Run | None) -> str:
     values = [[name, _word(name, value)] for name, value in run.receipt["parameters"].items()]
     parameters = _table("All parameters", values, ["parameter", "value"])
     settled = f"Had the loss settled? {history.settling(run)}."
-    ends = run.history.groupby("epoch")["loss"].mean().iloc[[0, -1]]
-    fell = f"Loss against the epoch, mean over all models: {ends.iloc[0]:.3f} nats a digit in epoch 1, {ends.iloc[-1]:.3f} in epoch {ends.index[-1]}"
+    losses = run.history.groupby("epoch")["loss"].mean()
+    fell = f"Loss against the epoch, mean over all models: {losses.iloc[0]:.3f} to {losses.iloc[-1]:.3f} nats a digit"
     files = _table("Files", run.receipt["artefacts"].items(), ["file", "sha256"])
     parts += [
         "## Under pruning",
