@@ -1,5 +1,11 @@
 """The edition of the paper: parameters, records, comparison with the print, pages, command line."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]  # the project's folder
+
+
+def folder_of(variable: str, usual: str) -> Path:
+    """The folder that an environment variable names or, if it is empty or not set, one of the project's."""
+    return Path(os.environ.get(variable) or ROOT / usual).expanduser()

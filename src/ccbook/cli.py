@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from ccbook import ROOT, chapters
+from ccbook import ROOT, chapters, folder_of
 from ccbook.chapters import Parameter
 from ccbook.wording import count
 
@@ -88,7 +88,7 @@ def _complete_name(context: click.Context, parameter: click.Parameter, incomplet
 
 
 def _complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    home = Path(os.environ.get("CCBOOK_RUNS") or ROOT / "book" / "runs").expanduser()  # store.home() without torch
+    home = folder_of("CCBOOK_RUNS", "book/runs")  # store.home() without torch
     return sorted(r.parent.name for r in home.glob("[!.]*/receipt.json") if r.parent.name.startswith(incomplete))
 
 

