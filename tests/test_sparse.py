@@ -88,17 +88,17 @@ def test_a_model_has_the_same_bits_alone_in_a_stack_and_twice():
 
 def test_it_serves_direct_training_of_one_layer_on_sparse_bytes():
     digits, usual = sparse_digits(), Settings(hidden=(100,))
-    assert sparse.serves(direct(), digits, usual)
-    assert not sparse.serves(linear(), digits, usual)
+    assert kernels.is_sparse(direct(), digits, usual)
+    assert not kernels.is_sparse(linear(), digits, usual)
     for settings in (
         Settings(hidden=(sparse.LANES - 1,)),
         Settings(hidden=(100, 100)),
         Settings(estimator="weights"),
         Settings(precision="bfloat16"),
     ):
-        assert not sparse.serves(direct(), digits, settings)
+        assert not kernels.is_sparse(direct(), digits, settings)
     for others in (images(200, 30, 0.6), images(200, 30, 0.2).float()):
-        assert not sparse.serves(direct(), digits._replace(train_images=others), usual)
+        assert not kernels.is_sparse(direct(), digits._replace(train_images=others), usual)
 
 
 @pytest.fixture

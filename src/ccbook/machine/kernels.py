@@ -16,12 +16,15 @@ from torch import Generator
 from complexity_control import training
 from complexity_control.digits import Digits
 from complexity_control.method import Method
+from complexity_control.posterior import to_flat
 from complexity_control.training import Gradient, Settings
 
 Way = Literal["sparse", "compiled", "plain"]
 # steps of one model; fewer are taken sooner than compiled, or than numba is loaded
 WORTH_COMPILING = 2_000
 WORTH_LOADING = 100
+DENSE = 0.5  # share of nonzero pixels from which on matrix products take less time
+NARROWEST = 16  # hidden units that machine.sparse takes at once
 
 
 @cache  # for one processor there is one answer
@@ -60,9 +63,20 @@ def way(method: Method, digits: Digits, settings: Settings) -> Way:
     sparse: machine.sparse, where numba can compile it. Else training.gradient_of, compiled where that saves time.
     """
     steps = training.steps(len(digits.train_labels), settings)
-    if steps >= WORTH_LOADING and (sparse := _sparse()) and sparse.serves(method, digits, settings):
+    # numba is loaded last: other trainings needn't wait for it
+    if steps >= WORTH_LOADING and is_sparse(method, digits, settings) and _sparse():
         return "sparse"
     return "compiled" if steps >= WORTH_COMPILING else "plain"
+
+
+def is_sparse(method: Method, digits: Digits, settings: Settings) -> bool:
+    """Whether machine.sparse is right for these, and faster than matrix products."""
+    images, (width, *deeper) = digits.train_images, settings.hidden
+    start = method.init([Generator()], [1, 1], 0.0)
+    direct = all(t is start.get(n) for n, t in to_flat(method.posterior(start, torch.ones(1, 1))).items())
+    usual = settings.estimator == "local" and settings.precision == "float32" and width >= NARROWEST and not deeper
+    bytes_ = images.dtype == torch.uint8 and images.device.type == "cpu"
+    return direct and usual and bytes_ and bool(images.count_nonzero() < DENSE * images.numel())
 
 
 def gradient(method: Method, digits: Digits, settings: Settings, chosen: Way | None = None) -> Gradient:

@@ -14,13 +14,11 @@ import torch
 from torch import Tensor
 
 from ccbook.machine.vectors import LANES, TILE, add_entries, add_rows, as_float
-from complexity_control.digits import Digits, scale
-from complexity_control.method import Method
-from complexity_control.posterior import Params, from_flat, to_flat
+from complexity_control.digits import scale
+from complexity_control.posterior import Params, from_flat
 from complexity_control.training import Batch, Gradient, Settings
 
 njit: Any = numba.njit  # its types are not whole
-DENSE = 0.5  # share of nonzero pixels from which on matrix products take less time
 ROWS = 64  # of a table at a time: with TILE columns they fit into the innermost cache
 ROW_IS_BYTE = np.arange(256, dtype=np.int32) * 257  # entries of which each has a weight of its own
 PIXELS = scale(torch.arange(256, dtype=torch.uint8)).double()
@@ -207,18 +205,8 @@ def whole(images: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.pad(images, ((0, 0), (0, 0), (0, missing))) if missing else images)
 
 
-def serves(method: Method, digits: Digits, settings: Settings) -> bool:
-    """Whether `gradient` is right for these, and faster than matrix products."""
-    images, (width, *deeper) = digits.train_images, settings.hidden
-    start = method.init([torch.Generator()], [1, 1], 0.0)
-    direct = all(t is start.get(n) for n, t in to_flat(method.posterior(start, torch.ones(1, 1))).items())
-    usual = settings.estimator == "local" and settings.precision == "float32" and width >= LANES and not deeper
-    bytes_ = images.dtype == torch.uint8 and images.device.type == "cpu"
-    return direct and usual and bytes_ and bool(images.count_nonzero() < DENSE * images.numel())
-
-
 def gradient(count: int, settings: Settings) -> Gradient:
-    """training.gradient_of(direct(), ...) to float32 accuracy, for what it `serves`.
+    """training.gradient_of(direct(), ...) to float32 accuracy, for what is_sparse of kernels takes.
 
     The gradients that it returns are overwritten when it is called again.
     """
