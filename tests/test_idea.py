@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ccbook.book import idea
+from ccbook.book import idea, plots
 from ccbook.records.run import Run
 from complexity_control.posterior import Posterior
 
@@ -84,7 +84,7 @@ def test_the_line_touches_the_network_that_costs_least(points, lam, touched):
     best = idea.costs(points, lam).iloc[0]
     assert best["lam"] == touched
     assert ((points["labels"] + lam * points["weights"]) >= best["cost"]).all()
-    assert f"At λ = {lam:.3g} the line touches {idea.look(best['method'])['title']}" in idea.touching(points, lam)
+    assert f"At λ = {lam:.3g} the line touches {plots.look(best['method'])['title']}" in idea.touching(points, lam)
 
 
 def test_no_other_posterior_of_a_weight_costs_less_than_the_best_and_no_other_line_less_than_the_straight_one():

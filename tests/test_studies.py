@@ -5,7 +5,7 @@ import pytest
 
 from ccbook import perform
 from ccbook.book import studies
-from ccbook.book.one_network import TUNED
+from ccbook.book.plots import TUNED
 from ccbook.chapters import METHODS, defaults
 from ccbook.parameters import check
 

@@ -20,7 +20,7 @@ from torch.nn.functional import avg_pool2d
 
 from ccbook.book import artefacts
 from ccbook.book.formats import folder, in_words, mark
-from ccbook.book.plots import MARKERS, palette, plain_ticks
+from ccbook.book.plots import MARKERS, look, palette, plain_ticks
 from ccbook.chapters import METHODS
 from ccbook.compare.printed import LAMBDAS
 from ccbook.records.run import Run
@@ -30,8 +30,6 @@ from complexity_control.posterior import Posterior
 NORM = 0.5  # of a unit's mean incoming weights: above it, the unit is in use
 NATS = 10  # the check: of a unit's incoming weights against the prior
 APART = 3  # units between the two counts that a reader is told of
-COLOURS = {"direct": "#000000", "low_rank": "#1f77b4", "linear": "#d62728", "tempered": "#2ca02c"}  # by function
-TUNED = "tuned"  # direct training with a better schedule, measured on the page one_network
 WEIGHTS, LABELS = "bits a digit for the weights", "bits a digit for the labels"
 SCALE = 0.25  # of the images: a weight that has the full colour
 # the linear model of the derivation, one weight: curvature 40 / 0.3² of the log-likelihood, its maximum, the prior
@@ -80,20 +78,6 @@ def touching(points: pd.DataFrame, lam: float) -> str:
         f"{best['weights']:.3f} bits for the weights and {best['labels']:.3f} for the labels, a cost of "
         f"{best['cost']:.3f}. The best networks of the other methods cost more: {more}."
     )
-
-
-def look(method: str) -> dict[str, Any]:
-    """How the pictures show a method: its title, short name and colour, and whether its line is solid.
-
-    A family has one colour, and those of it that start from another run, or stop after one epoch, are dashed.
-    """
-    if method == TUNED:
-        return {"title": "direct training, tuned", "short": TUNED, "colour": "#7f7f7f", "solid": True}
-    chapter = METHODS[method]
-    function = METHODS[chapter.start or method].function
-    first = next(letter for letter, other in METHODS.items() if other.function == function)
-    colour = COLOURS.get(function, "#9467bd")
-    return {"title": str(chapter), "short": f"({method})", "colour": colour, "solid": method == first}
 
 
 def _curves(ax: Axes, table: pd.DataFrame, x: str, y: str, runs: Mapping[str, Run]) -> None:

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from ccbook import perform
 from ccbook.book import artefacts, cost
 from ccbook.book.formats import SIGNS, folder, in_words, mark, write_csv
-from ccbook.book.plots import MARKERS, plain_ticks
+from ccbook.book.plots import MARKERS, TUNED, look, plain_ticks
 from ccbook.chapters import METHODS, defaults
 from ccbook.machine import download
 from ccbook.parameters import Hypernetwork
@@ -25,10 +25,8 @@ from complexity_control.training import Model
 GRID = (10 ** np.linspace(-1, 2, 13)).round(6).tolist()  # four to a decade
 OUTSIDE = [0.03, 300.0]  # where nothing was trained
 LAMBDAS = [OUTSIDE[0], *GRID, OUTSIDE[1]]
-TUNED = "tuned"  # direct training with a schedule like (g)'s
 REFERENCE: dict[str, Any] = {"lambdas": LAMBDAS, "seeds": [0, 1], "learning_rate": 0.004, "schedule": "cosine"}
 NEAR = 0.05  # by so much the evidence may be worse than the tuned direct training's
-COLOURS = {TUNED: "0.4", "a": "black", "c": "tab:blue", "e": "tab:red", "g": "tab:green"}
 REMOVED = 90  # percent, where the pruned accuracy is taken
 
 
@@ -100,19 +98,19 @@ def compare(rows: pd.DataFrame, profile: str) -> pd.DataFrame:
 
 
 def _name(method: str) -> str:
-    return "direct, tuned" if method == TUNED else str(METHODS[method])
+    return look(method)["title"]
 
 
 def evidence_chart(table: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
     """How many times as far from zero each method's evidence lies as the tuned direct training's, against lambda."""
     figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
     ax.axhspan(1 / (1 + NEAR), 1 + NEAR, color="tab:green", alpha=0.15, linewidth=0)
-    ax.axhline(1, color=COLOURS[TUNED], linewidth=1)
+    ax.axhline(1, color=look(TUNED)["colour"], linewidth=1)
     for edge in (GRID[0], GRID[-1]):
         ax.axvline(edge, color="0.6", linestyle=":", linewidth=1)
     shown = table[table["method"] != TUNED]
     for k, (method, own) in enumerate(shown.groupby("method")):
-        colour, line = COLOURS[str(method)], "none" if method == "a" else "-"
+        colour, line = look(str(method))["colour"], "none" if method == "a" else "-"
         ax.fill_between(own["lam"], 1 + own["low"], 1 + own["high"], color=colour, alpha=0.2, linewidth=0)
         ax.plot(own["lam"], 1 + own["relative"], line, marker=MARKERS[k], color=colour, label=_name(str(method)))
     ax.set(xscale="log", yscale="log", xlabel="λ", ylabel="−evidence, over that of tuned direct training")
@@ -145,7 +143,7 @@ def accuracy_chart(table: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Ar
     for (column, title), ax in zip(titles.items(), axes, strict=True):
         for k, (method, own) in enumerate(table.groupby("method")):
             line = "none" if method == "a" else "-"
-            ax.plot(own["lam"], own[column], line, marker=MARKERS[k], color=COLOURS[str(method)],
+            ax.plot(own["lam"], own[column], line, marker=MARKERS[k], color=look(str(method))["colour"],
                     label=_name(str(method)))  # fmt: skip
         ax.set(xscale="log", xlabel="λ", title=title)
         plain_ticks(ax.xaxis)

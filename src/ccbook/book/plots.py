@@ -1,6 +1,7 @@
 """What the pages' pictures share: colours, axes, and the plot of pruning with the words for it."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -19,10 +20,26 @@ from ccbook.compare import printed
 from ccbook.records.run import Run
 
 MARKERS = "osD^vPX<>"
+COLOURS = {"direct": "#000000", "low_rank": "#1f77b4", "linear": "#d62728", "tempered": "#2ca02c"}  # by function
+TUNED = "tuned"  # direct training with a schedule like (g)'s, beside the methods
 MIDDLE = LinearSegmentedColormap.from_list("middle", ["#a347bd", "#3c70d2", "#158f93", "#5f9a14"])
 mpl.rcParams["svg.hashsalt"] = "complexity-control"  # the same picture gives the same file
 mpl.rcParams |= {"figure.facecolor": "white", "axes.spines.top": False, "axes.spines.right": False}
 mpl.rcParams |= {"axes.grid": True, "grid.alpha": 0.3}
+
+
+def look(method: str) -> dict[str, Any]:
+    """How the pictures show a method: its title, short name and colour, and whether its line is solid.
+
+    A family has one colour, and those of it that start from another run, or stop after one epoch, are dashed.
+    """
+    if method == TUNED:
+        return {"title": "direct training, tuned", "short": TUNED, "colour": "#7f7f7f", "solid": True}
+    chapter = METHODS[method]
+    function = METHODS[chapter.start or method].function
+    first = next(letter for letter, other in METHODS.items() if other.function == function)
+    colour = COLOURS.get(function, "#9467bd")
+    return {"title": str(chapter), "short": f"({method})", "colour": colour, "solid": method == first}
 
 
 def palette(lambdas: Iterable[float]) -> dict[float, tuple[float, ...]]:

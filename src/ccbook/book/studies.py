@@ -12,14 +12,15 @@ from IPython.display import Markdown
 from ccbook import perform
 from ccbook.book import artefacts
 from ccbook.book.formats import folder, write_csv
-from ccbook.book.one_network import GRID, REFERENCE, TUNED, asked, of_each
+from ccbook.book.one_network import GRID, REFERENCE, asked, of_each
+from ccbook.book.plots import TUNED
 from ccbook.chapters import METHODS, defaults
 from ccbook.compare.printed import LAMBDAS
 from ccbook.machine import download
 from ccbook.records.run import Run
 
 SEEDS = [0, 1]
-SHORT = list(LAMBDAS)  # of the studies on another network and other digits
+SHORT = list(LAMBDAS)  # of the studies of rates, of another network and of other digits
 SHOWN = [*LAMBDAS, "worst"]
 # of (g)'s parameters, those that say how it is trained
 TRAINING = ("epochs", "batch_size", "learning_rate", "schedule", "samples", "lam_range", "stratified", "lam_power")
@@ -49,7 +50,7 @@ def variants() -> list[Variant]:
     found += [Variant("form", letter, f"({letter}) with (g)'s training, fed log λ", training | {"feed": "log"})
               for letter in "ce"]  # fmt: skip
     found += [tuned._replace(study="rate")]
-    found += [Variant("rate", "a", f"direct, {rate:g}", REFERENCE | {"lambdas": list(LAMBDAS), "learning_rate": rate})
+    found += [Variant("rate", "a", f"direct, {rate:g}", REFERENCE | {"lambdas": SHORT, "learning_rate": rate})
               for rate in (0.001, 0.002, 0.008)]  # fmt: skip
     for study, base, longer in (("deep", {"hidden": [100, 100]}, 1), ("small", SMALL, LONGER)):
         for letter, name, changes in [("a", TUNED, REFERENCE), *((x, f"({x}) as it is", {}) for x in "aceg")]:
@@ -84,9 +85,13 @@ def recorded() -> pd.DataFrame:
         raise FileNotFoundError(f"{error.filename} isn't there: `make studies` trains and records it") from None
 
 
+def _of(rows: pd.DataFrame, study: str) -> pd.DataFrame:
+    return rows[(rows["study"] == study) & (rows["name"] != TUNED)]
+
+
 def table(rows: pd.DataFrame, study: str, caption: str) -> artefacts.Artefact:
     """A study's relative evidence: a row for each variant, columns for the paper's lambdas and the worst of all."""
-    own = rows[(rows["study"] == study) & (rows["name"] != TUNED)]
+    own = _of(rows, study)
     cells = own.pivot(index="name", columns="lam", values="relative").reindex(own["name"].unique())
     cells["worst"] = cells.max(axis="columns")
     shown = cells[SHOWN].rename(columns=lambda lam: lam if lam == "worst" else f"λ = {lam:g}")
@@ -96,8 +101,7 @@ def table(rows: pd.DataFrame, study: str, caption: str) -> artefacts.Artefact:
 
 def parts(rows: pd.DataFrame) -> Markdown:
     """What the study of form and training says, in two sentences."""
-    own = rows[(rows["study"] == "form") & (rows["name"] != TUNED)]
-    worst = own.groupby("name", sort=False)["relative"].max()
+    worst = _of(rows, "form").groupby("name", sort=False)["relative"].max()
     without = worst[worst.index.str.startswith("(g) without")]
     others = ", ".join(f"{name[:3]} {value:.1%}" for name, value in worst[~worst.index.str.startswith("(g)")].items())
     return Markdown(
