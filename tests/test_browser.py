@@ -198,13 +198,18 @@ def test_the_line_of_equal_cost_is_drawn_through_the_cheapest_network_and_above_
         assert all(dot[1] < at + 1 or dot[0] > line[-2] for dot, at in zip(dots, along[1:], strict=True))
 
 
-def test_without_javascript_the_still_pictures_stand_there(site, chromium):
+@pytest.fixture
+def scriptless(chromium: Browser) -> Iterator[Page]:
+    """A tab of a browser that runs no JavaScript."""
     context = chromium.new_context(java_script_enabled=False)
-    tab = context.new_page()
-    tab.goto((site / "idea.html").as_uri())
-    assert tab.locator("#idea-plane img").is_visible()
-    assert tab.locator("#idea-weight img").is_visible()
+    yield context.new_page()
     context.close()
+
+
+def test_without_javascript_the_still_pictures_stand_there(site, scriptless):
+    scriptless.goto((site / "idea.html").as_uri())
+    assert scriptless.locator("#idea-plane img").is_visible()
+    assert scriptless.locator("#idea-weight img").is_visible()
 
 
 # ---- the explorer ----------------------------------------------------------------------------------------------------
@@ -368,11 +373,8 @@ def test_the_keyboard_alone_works_the_explorer(lab):
     assert lab.locator("#x-drawn .x-card").count() == 0
 
 
-def test_without_javascript_the_surface_stands_there(site, chromium):
-    context = chromium.new_context(java_script_enabled=False)
-    tab = context.new_page()
-    tab.goto((site / "explorer.html").as_uri())
-    assert tab.locator("#explorer noscript p").is_visible()
-    assert tab.locator("#explorer-surface img").is_visible()
-    assert tab.locator("#explorer-grid td").count() > 100
-    context.close()
+def test_without_javascript_the_surface_stands_there(site, scriptless):
+    scriptless.goto((site / "explorer.html").as_uri())
+    assert scriptless.locator("#explorer noscript p").is_visible()
+    assert scriptless.locator("#explorer-surface img").is_visible()
+    assert scriptless.locator("#explorer-grid td").count() > 100

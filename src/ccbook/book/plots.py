@@ -86,7 +86,7 @@ def pruning_figure(run: Run, behind: Run | None = None) -> Figure:
         place = next((other for other in ends if abs(other - mean.iloc[-1]) < 0.05), mean.iloc[-1])
         ends[place] = f"{ends[place]}, {lam:g}" if place in ends else f"{lam:g}"
     for place, lambdas in ends.items():
-        ax.annotate(lambdas, (90, place), (6, 0), textcoords="offset points", color="0.45", va="center",
+        ax.annotate(lambdas, (mean.index[-1], place), (6, 0), textcoords="offset points", color="0.45", va="center",
                     fontsize="small")  # fmt: skip
     title = [str(METHODS[run.parameters.method]), mark(run)]
     pruning(run.curves, ax).set_title("\n".join(filter(None, title)))

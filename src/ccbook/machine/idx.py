@@ -14,8 +14,6 @@ from complexity_control.digits import Digits
 
 # the four files of a dataset: images and labels, to train and to test on
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-
-
 MOST_AXES, LARGEST = 4, 2**32  # of a file: images in colours have four; bytes
 
 

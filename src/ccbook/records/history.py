@@ -90,9 +90,9 @@ def derived(chapter: str, changed: Mapping[str, Any], origin: str | None) -> Par
     values = chapters.defaults(chapter)
     if origin is not None:
         p = find(origin).parameters
-        differing = changes(p)
-        taken = p.model_dump(mode="json") if p.chapter == chapter else differing
-        if "start" not in differing or p.chapter != chapter:
+        own = changes(p)
+        taken = p.model_dump(mode="json") if p.chapter == chapter else own
+        if "start" not in own or p.chapter != chapter:
             taken.pop("start", None)  # follows from the others
         values |= {n: value for n, value in taken.items() if n in values}
     return uncut(chapter, values | dict(changed), changed)
