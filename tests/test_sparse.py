@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ccbook import perform
+from ccbook import chapters, perform
 from ccbook.machine import kernels, sparse
 from ccbook.records import verification
 from complexity_control import Digits, Model, Settings, direct, fit, linear, training
@@ -55,10 +55,14 @@ def nearest_to_zero(params: Params, batch: Batch, settings: Settings) -> float:
         init_log_std=st.floats(-6, -1),  # wider, and a hidden unit of tens multiplies the last digit
     ),
     seed=st.integers(0, 9),
+    names=st.permutations([f"{part}.{name}" for part in ("mean", "log_std") for name in sparse.NAMES]),
 )
-def test_losses_and_gradients_are_those_of_autograd(pixels, width, classes, batch, density, stack, settings, seed):
+def test_losses_and_gradients_are_those_of_autograd(
+    pixels, width, classes, batch, density, stack, settings, seed, names
+):
     draws = [torch.Generator().manual_seed(seed + k) for k in range(stack)]
     params = direct().init(draws, [pixels, width, classes], settings.init_log_std)
+    params = {name: params[name] for name in names}
     seen = images(stack * batch, pixels, density, seed).view(stack, batch, pixels)
     labels = torch.randint(classes, (stack, batch), generator=draws[0])
     lam = 10 ** (3 * torch.rand(stack, 1, generator=draws[0]) - 1)
@@ -86,6 +90,15 @@ def test_a_model_has_the_same_bits_alone_in_a_stack_and_twice():
             assert torch.equal(together[name], again[name])
 
 
+def test_a_training_may_start_from_tensors_in_any_order():
+    digits, settings, models = sparse_digits(), Settings(hidden=(20,), epochs=2, batch_size=33), [Model(1.0, 0)]
+    begin = training.start(direct(), models, digits, settings)
+    inverse, gradient = dict(reversed(begin.items())), sparse.gradient(200, settings)
+    expected = fit(direct(), models, digits, settings, begin, gradient=gradient)
+    for name, tensor in fit(direct(), models, digits, settings, inverse, gradient=gradient).items():
+        assert torch.equal(tensor, expected[name])
+
+
 def test_it_serves_direct_training_of_one_layer_on_sparse_bytes():
     digits, usual = sparse_digits(), Settings(hidden=(100,))
     assert kernels.is_sparse(direct(), digits, usual)
@@ -107,14 +120,31 @@ def soon(monkeypatch):
     monkeypatch.setattr(kernels, "WORTH_LOADING", 0)
 
 
-def test_a_run_by_it_says_so_and_has_the_same_bytes_again(small, tmp_path, soon):
-    digits = sparse_digits()
-    for name, tensor in zip(("train-images", "train-labels", "t10k-images", "t10k-labels"), digits, strict=True):
+@pytest.fixture
+def digits_in_files(tmp_path):
+    """The folder of sparse_digits()."""
+    for name, tensor in zip(
+        ("train-images", "train-labels", "t10k-images", "t10k-labels"), sparse_digits(), strict=True
+    ):
         shape, kind = ((-1, 5, 6), 3) if "images" in name else ((-1,), 1)
         write_idx(tmp_path / f"{name}-idx{kind}-ubyte", tensor.byte().numpy().reshape(shape))
-    run = perform.perform("a_direct", small | {"dataset": str(tmp_path), "hidden": [16]})
+    return str(tmp_path)
+
+
+def test_a_run_by_it_says_so_and_has_the_same_bytes_again(small, digits_in_files, soon):
+    run = perform.perform("a_direct", small | {"dataset": digits_in_files, "hidden": [16]})
     assert run.receipt["gradient"] == "sparse"
     assert perform.verify(run).verdict == verification.SAME
+
+
+def test_a_fine_tuning_by_it_starts_where_it_should(small, digits_in_files, soon):
+    """A posterior on record has its tensors in another order than a new one."""
+    small |= {"dataset": digits_in_files, "hidden": [16]}
+    start = perform.perform("c_low_rank", chapters.defaults("c_low_rank") | small)
+    values = chapters.defaults("d_low_rank_fine_tuned") | small | {"start": start.id, "learning_rate": 1e-30}
+    run = perform.perform("d_low_rank_fine_tuned", values)
+    assert run.receipt["gradient"] == "sparse"
+    assert run.metrics["evidence"].tolist() == start.metrics["evidence"].tolist()
 
 
 def test_without_numba_a_training_goes_on_by_torch_and_says_so_once(monkeypatch, soon, capsys):

@@ -23,6 +23,7 @@ ROWS = 64  # of a table at a time: with TILE columns they fit into the innermost
 ROW_IS_BYTE = np.arange(256, dtype=np.int32) * 257  # entries of which each has a weight of its own
 PIXELS = scale(torch.arange(256, dtype=torch.uint8)).double()
 WEIGHTS = (PIXELS + 1).float().numpy(), (PIXELS**2 - 1).float().numpy()  # a^p - s of each byte
+NAMES = "W1", "b1", "W2", "b2"  # the order of step's tensors; a posterior on record has another
 # numbers without a type would make doubles of all
 ZERO, HALF, ONE, TWO, LARGEST = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2), np.float32(87)
 LOG2_E: Any = np.float32(1 / math.log(2))
@@ -218,7 +219,7 @@ def gradient(count: int, settings: Settings) -> Gradient:
         if len(trained) != len(params) or any(a is not b for a, b in zip(trained, params.values(), strict=True)):
             gradients = {n: torch.empty_like(t) for n, t in params.items()}
             parts = [part for flat in (params, gradients) for part in from_flat(flat)]
-            each = [[t.view(len(t), -1, t.shape[-1]).numpy() for t in part.values()] for part in parts]
+            each = [[part[n].view(len(part[n]), -1, part[n].shape[-1]).numpy() for n in NAMES] for part in parts]
             models = [[tuple(t[s] for t in tensors) for tensors in each] for s in range(len(batch.lam))]
             trained[:], made[:] = params.values(), (gradients, models)
         gradients, models = made
