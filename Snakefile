@@ -43,7 +43,7 @@ FILES = {  # what a page writes beside itself
     "cost": ["results/cost.csv"],
     "one_network": ["results/one_network.csv", "results/one_network.md"],
     "audit": ["results/audit.csv"],
-    "explorer": ["results/surface.csv", *(f"explorer/{name}.js" for name in ("digits", "linear", "low_rank", "tempered"))],
+    "explorer": ["results/surface.csv", *(f"explorer/{name}.js" for name in ("digits", "direct", "linear", "low_rank", "tempered"))],
     "reruns": ["reruns"],
 }
 

@@ -8,6 +8,7 @@ const explorer = (() => {
   const DRAWS = 20; // of the weights, behind each predictive distribution
   const LEVELS = [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 91, 92, 93, 94, 95, 96, 97, 98, 99]; // percent removed
   const METHODS = { tempered: "(g) tempered", low_rank: "(c) low-rank", linear: "(e) linear" };
+  const BESIDE = "direct"; // the method behind them, which has a posterior for a few lambdas alone
   const TENSORS = ["W1", "b1", "W2", "b2"];
   const SPEED = 5; // of tempered.py
   const IN_USE = 0.5; // norm of a hidden unit's mean incoming weights
@@ -40,10 +41,10 @@ const explorer = (() => {
         shapes[tensor.name] = tensor.shape;
         at += length;
       }
-      const [inputs, hidden] = shapes["W1.m"] || shapes["mean.W1.B1"] || shapes["mean.W1.b3"];
+      const [inputs, hidden] = shapes["W1.m"] || shapes["mean.W1.B1"] || shapes["mean.W1.b3"] || shapes["0.mean.W1"];
       models[name] = { ...about, name, tensors, shapes, inputs, hidden };
     }
-    if (parts.test && Object.keys(METHODS).every((method) => models[method])) arrived();
+    if (parts.test && [...Object.keys(METHODS), BESIDE].every((method) => models[method])) arrived();
   }
 
   function readDigits(about, bytes) {
@@ -77,6 +78,11 @@ const explorer = (() => {
   /** The generated posterior: each tensor as Float32Array, under mean and log_std. */
   function generate(model, lam) {
     const q = { mean: {}, log_std: {} };
+    if (model.lambdas.length) {
+      const k = model.lambdas.indexOf(nearest(lam, model));
+      for (const part of ["mean", "log_std"]) for (const name of TENSORS) q[part][name] = model.tensors[`${k}.${part}.${name}`];
+      return q;
+    }
     if (model.tensors["W1.m"]) {
       for (const name of TENSORS) [q.mean[name], q.log_std[name]] = tempered(model, name, lam);
       return q;
@@ -89,6 +95,11 @@ const explorer = (() => {
       }
     }
     return q;
+  }
+
+  /** The lambda that the method behind was trained for, and whose logarithm is nearest. */
+  function nearest(lam, model = models[BESIDE]) {
+    return model.lambdas.reduce((a, b) => (Math.abs(Math.log(b / lam)) < Math.abs(Math.log(a / lam)) ? b : a));
   }
 
   function line(z, slope, constant) {
@@ -293,10 +304,10 @@ const explorer = (() => {
     return squares.filter((sum) => sum > IN_USE ** 2).length;
   }
 
-  /** The largest absolute mean weight of the first layer over all lambdas, at the decades. */
+  /** The largest absolute mean weight of the first layer over the lambdas that a model was trained for. */
   function largestWeight(model) {
     const size = (lam) => generate(model, lam).mean.W1.reduce((most, weight) => Math.max(most, Math.abs(weight)), 0);
-    return Math.max(...[0.1, 1, 10, 100].map(size));
+    return Math.max(...model.lambdas.map(size));
   }
 
   /** KL(q || N(0, prior_std² I)) in nats, objective.kl. */
@@ -382,14 +393,14 @@ const explorer = (() => {
     });
   }
 
-  let latest = {}; // the last posterior and its measures; a move of the pruning slider needs no other
+  const latest = {}; // each method's last posterior and its measures; a move of the pruning slider needs no other
   function at(name, lam) {
-    if (latest.name !== name || latest.lam !== lam) {
+    if (latest[name]?.lam !== lam) {
       const model = models[name], q = prepare(generate(model, lam)), complexity = kl(q, model.prior_std);
       const fit = logLikelihood(withVariance(prune(q, 0)), model.train);
-      latest = { name, lam, q, kl: complexity, logLikelihood: fit, evidence: fit.value - lam * complexity };
+      latest[name] = { name, lam, q, kl: complexity, logLikelihood: fit, evidence: fit.value - lam * complexity };
     }
-    return latest;
+    return latest[name];
   }
 
   /** Every number of a setting. */
@@ -432,7 +443,7 @@ const explorer = (() => {
   }
 
   return {
-    receive, ready: waiting, models, parts, LEVELS, METHODS, IN_USE, measure, curve: (name, lam) => curve(at(name, lam).q),
+    receive, ready: waiting, models, parts, LEVELS, METHODS, BESIDE, IN_USE, nearest, measure, curve: (name, lam) => curve(at(name, lam).q),
     predict, sparse, normalise, logLikelihood, generate, prepare, prune, withVariance, kl, removable, unitsInUse, largestWeight,
   };
 })();

@@ -7,6 +7,8 @@
   const MARGIN = { left: 46, right: 10, top: 10, bottom: 38 }, WIDTH = 420, HEIGHT = 260; // of the curve
   const CONTRAST = 4; // the largest weight over that of full colour
   const POINTS = 2; // of accuracy, that the sentence gives for removed weights
+  const NUMBERS = { accuracy: "accuracy", remaining: "weights that remain", evidence: "evidence, nats",
+    likelihood: "log-likelihood, nats", kl: "KL, nats" };
   const NEGATIVE = [33, 102, 172], POSITIVE = [179, 88, 6], REMOVED = [200, 200, 200]; // apart for every kind of eye
 
   home.innerHTML = `
@@ -23,20 +25,21 @@
       <input id="x-removed" type="range" min="0" max="99" step="1" value="0">
     </form>
     <dl class="x-numbers" id="x-numbers">
-      <div><dt>accuracy</dt><dd id="x-accuracy"></dd></div>
-      <div><dt>weights that remain</dt><dd id="x-remaining"></dd></div>
-      <div><dt>evidence, nats</dt><dd id="x-evidence"></dd></div>
-      <div><dt>log-likelihood, nats</dt><dd id="x-likelihood"></dd></div>
-      <div><dt>KL, nats</dt><dd id="x-kl"></dd></div>
+      ${Object.entries(NUMBERS).map(([name, title]) => `<div><dt>${title}</dt><dd id="x-${name}"></dd>
+        <dd class="x-beside" id="x-beside-${name}"></dd></div>`).join("")}
     </dl>
     <p class="x-sentence" id="x-sentence"></p>
-    <p class="x-note" id="x-note"></p>
     <div class="x-pictures">
       <figure><svg id="x-curve" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img"></svg>
-        <figcaption>The pruning curve at this λ, and the setting on it.</figcaption></figure>
+        <figcaption>The pruning curve at this λ, and the setting on it. Dashed: direct training (a), for the nearest λ that it
+        was trained for.</figcaption></figure>
+      <p class="x-note" id="x-note"></p>
       <figure><canvas id="x-weights" role="img"></canvas>
         <figcaption>The first layer: an image of 28 × 28 mean weights for each hidden unit. Blue is negative, brown positive,
-        grey removed; a method has one scale of colours for all λ.</figcaption></figure>
+        grey removed.</figcaption></figure>
+      <figure><canvas id="x-beside-weights" role="img"></canvas>
+        <figcaption>The same of (a), for λ = <output id="x-nearest"></output>. There is one scale of colours for all methods and
+        all λ.</figcaption></figure>
     </div>
     <h3 id="x-digits-title">Digits, and what the network makes of them</h3>
     <p>The bars are the predictive distribution over 0 … 9: the network's answer, averaged over 20 draws of the weights that
@@ -64,6 +67,7 @@
   let current = null;
   let curveTimer = 0;
   let curveOf = {};
+  let beside = {}; // the same of direct training, at the nearest lambda
 
   function settings() {
     const exponent = Number(get("lambda").value);
@@ -92,30 +96,48 @@
     get("removed-value").textContent = `${percent}%`;
     get("removed").setAttribute("aria-valuetext", `${percent} percent of the weights removed`);
     current = { ...explorer.measure(method, lam, percent), lam };
-    get("accuracy").textContent = `${(100 * current.accuracy).toFixed(1)}%`;
-    get("remaining").textContent = `${current.remaining.toLocaleString("en")} of ${current.weights.toLocaleString("en")}`;
-    const error = nats(current.logLikelihood.error);
-    get("evidence").textContent = `${nats(current.evidence)} ± ${error}`;
-    get("likelihood").textContent = `${nats(current.logLikelihood.value)} ± ${error}`;
-    get("kl").textContent = nats(current.kl);
-    drawWeights();
+    write("", current);
+    drawWeights("", current);
     drawDigits();
-    if (curveOf.method !== method || curveOf.lam !== lam) {
-      clearTimeout(curveTimer);
-      curveTimer = setTimeout(() => {
-        curveOf = { method, lam, accuracies: explorer.curve(method, lam) };
-        drawCurve();
-        say();
-      });
-    } else drawCurve();
+    clearTimeout(curveTimer);
+    curveTimer = setTimeout(() => { // the slider moves on first
+      if (curveOf.method !== method || curveOf.lam !== lam) curveOf = { method, lam, accuracies: explorer.curve(method, lam) };
+      const near = explorer.nearest(lam);
+      if (beside.lam !== near) beside = { lam: near, accuracies: explorer.curve(explorer.BESIDE, near) };
+      if (beside.percent !== percent) {
+        Object.assign(beside, explorer.measure(explorer.BESIDE, near, percent));
+        write("beside-", beside);
+        drawWeights("beside-", beside);
+        get("nearest").textContent = short(near);
+      }
+      drawCurve();
+      say();
+      home.dataset.ready = "true";
+    });
     home.dataset.milliseconds = performance.now() - began;
   }
 
+  function write(before, found) {
+    const error = nats(found.logLikelihood.error);
+    const values = {
+      accuracy: `${(100 * found.accuracy).toFixed(1)}%`,
+      remaining: `${found.remaining.toLocaleString("en")} of ${found.weights.toLocaleString("en")}`,
+      evidence: `${nats(found.evidence)} ± ${error}`, likelihood: `${nats(found.logLikelihood.value)} ± ${error}`, kl: nats(found.kl),
+    };
+    for (const name of Object.keys(NUMBERS)) get(before + name).textContent = (before && "(a): ") + values[name];
+  }
+
   function say() {
-    const units = explorer.unitsInUse(current.q), percent = explorer.removable(curveOf.accuracies, POINTS);
+    const counted = ({ q }, { accuracies }) => {
+      const units = explorer.unitsInUse(q), percent = explorer.removable(accuracies, POINTS);
+      return `${units} hidden unit${units === 1 ? "" : "s"} in use, ` +
+        `${percent ? `${percent}%` : `less than ${explorer.LEVELS[1]}%`} of the weights removable for ${POINTS} points of accuracy`;
+    };
+    const behind = Math.round(1000 * (beside.accuracy - current.accuracy)) / 10, { percent } = current;
+    const standing = behind ? `${Math.abs(behind).toFixed(1)} points ${behind > 0 ? "below" : "above"}` : "as accurate as";
     get("sentence").textContent =
-      `λ = ${short(curveOf.lam)}: ${units} hidden unit${units === 1 ? "" : "s"} in use, ` +
-      `${percent ? `${percent}%` : `less than ${explorer.LEVELS[1]}%`} of the weights can go for ${POINTS} points of accuracy.`;
+      `λ = ${short(curveOf.lam)}: ${counted(current, curveOf)}, ${percent ? `with ${percent}% removed ` : ""}${standing} direct ` +
+      `training. That has at λ = ${short(beside.lam)} ${counted(beside, beside)}.`;
   }
 
   let resting = 0; // once the sliders rest, the address gets the setting and a screen reader hears the numbers
@@ -132,12 +154,12 @@
   // ---- pictures ------------------------------------------------------------------------------------------------
 
   function drawCurve() {
-    const { accuracies } = curveOf, { percent: here, accuracy } = current;
-    const levels = explorer.LEVELS.map((percent, k) => [percent, accuracies[k]]);
-    const points = [...levels.filter(([percent]) => percent !== here), [here, accuracy]].sort(([a], [b]) => a - b);
+    const { percent: here, accuracy } = current;
+    const [levels, behind] = [curveOf, beside].map(({ accuracies }) => explorer.LEVELS.map((percent, k) => [percent, accuracies[k]]));
+    const through = (levels, share) => [...levels.filter(([percent]) => percent !== here), [here, share]].sort(([a], [b]) => a - b);
     const x = (percent) => MARGIN.left + (percent / 99) * (WIDTH - MARGIN.left - MARGIN.right);
     const y = (share) => HEIGHT - MARGIN.bottom - share * (HEIGHT - MARGIN.top - MARGIN.bottom);
-    const line = points.map(([percent, share]) => `${x(percent)},${y(share)}`).join(" ");
+    const line = (points) => points.map(([percent, share]) => `${x(percent)},${y(share)}`).join(" ");
     const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) =>
       `<line class="x-grid" x1="${MARGIN.left}" x2="${WIDTH - MARGIN.right}" y1="${y(share)}" y2="${y(share)}"/>
        <text x="${MARGIN.left - 6}" y="${y(share) + 4}" text-anchor="end">${100 * share}%</text>`);
@@ -145,34 +167,36 @@
       `<text x="${x(percent)}" y="${HEIGHT - MARGIN.bottom + 16}" text-anchor="middle">${percent}</text>`);
     get("curve").innerHTML = `${ticks.join("")}${marks.join("")}
       <text x="${(WIDTH + MARGIN.left) / 2}" y="${HEIGHT - 4}" text-anchor="middle">weights removed, %</text>
-      <polyline class="x-line" points="${line}"/>
+      <polyline class="x-line x-beside" points="${line(through(behind, beside.accuracy))}"/>
+      <polyline class="x-line" points="${line(through(levels, accuracy))}"/>
       ${levels.map(([percent, share]) => `<circle class="x-dot" cx="${x(percent)}" cy="${y(share)}" r="2.5"/>`).join("")}
       <circle class="x-here" cx="${x(here)}" cy="${y(accuracy)}" r="7"/>`;
-    const told = levels.map(([percent, share]) => `${percent}%: ${(100 * share).toFixed(1)}%`).join(", ");
+    const told = (points) => points.map(([percent, share]) => `${percent}%: ${(100 * share).toFixed(1)}%`).join(", ");
     get("curve").setAttribute("aria-label",
-      `Accuracy on ${explorer.parts.test.length} test digits against the percent of removed weights. ${told}. ` +
-      `Now ${here}% removed: ${(100 * accuracy).toFixed(1)}%.`);
+      `Accuracy on ${explorer.parts.test.length} test digits against the percent of removed weights. ${told(levels)}. ` +
+      `Now ${here}% removed: ${(100 * accuracy).toFixed(1)}%. Direct training for λ = ${short(beside.lam)}: ${told(behind)}.`);
   }
 
-  function drawWeights() {
-    const { net, name } = current, model = explorer.models[name], { inputs, hidden } = model;
+  let full = 0; // the weight of full colour, for all methods and lambdas
+
+  function drawWeights(before, { net, name, percent }) {
+    const { inputs, hidden } = explorer.models[name];
     const side = Math.round(Math.sqrt(inputs)), across = Math.ceil(Math.sqrt(hidden)), step = side + 1;
-    const canvas = get("weights");
+    const canvas = get(`${before}weights`);
     if (canvas.width !== across * step - 1) canvas.width = canvas.height = across * step - 1;
     const context = canvas.getContext("2d"), picture = context.createImageData(canvas.width, canvas.height);
-    model.full ??= explorer.largestWeight(model) / CONTRAST; // the weight of full colour, for all lambdas
     for (let unit = 0; unit < hidden; unit++) {
       const left = (unit % across) * step, top = Math.floor(unit / across) * step;
       for (let i = 0; i < inputs; i++) {
         const at = i * hidden + unit, weight = net.mean.W1[at];
-        const strength = Math.min(1, Math.abs(weight) / model.full), to = weight < 0 ? NEGATIVE : POSITIVE;
+        const strength = Math.min(1, Math.abs(weight) / full), to = weight < 0 ? NEGATIVE : POSITIVE;
         const pixel = 4 * ((top + Math.floor(i / side)) * canvas.width + left + (i % side));
         for (let c = 0; c < 3; c++) picture.data[pixel + c] = net.keepW1[at] ? 255 + (to[c] - 255) * strength : REMOVED[c];
         picture.data[pixel + 3] = 255;
       }
     }
     context.putImageData(picture, 0, 0);
-    canvas.setAttribute("aria-label", `First-layer weights of ${hidden} hidden units; ${current.percent}% of them removed.`);
+    canvas.setAttribute("aria-label", `First-layer weights of ${hidden} hidden units${before && " by direct training"}; ${percent}% of them removed.`);
   }
 
   function drawDigits() {
@@ -301,14 +325,16 @@
   // ---- start ---------------------------------------------------------------------------------------------------
 
   explorer.ready.then(() => {
-    const names = Object.keys(explorer.METHODS), [{ train, seed }] = names.map((name) => explorer.models[name]);
+    const names = [...Object.keys(explorer.METHODS), explorer.BESIDE], [{ train, seed }] = names.map((name) => explorer.models[name]);
     const runs = names.map((name) => explorer.models[name].run).join(", ");
     get("note").textContent =
       `Computed here, by this page: the accuracy on ${explorer.parts.test.length.toLocaleString("en")} test digits; the ` +
       `log-likelihood from ${explorer.parts.train.length} training digits and scaled up to all ${train.toLocaleString("en")}, with the ` +
       `standard error of that. Evidence, KL and the units in use are those of the whole posterior, before any weight is removed. ` +
+      `(a) is direct training, for the nearest λ that it was trained for: its evidence is that at its own λ. ` +
       `A hidden unit is in use if its mean incoming weights have a norm above ${explorer.IN_USE}. Parameters of seed ${seed}, ` +
       `from the runs ${runs}.`;
+    full = explorer.largestWeight(explorer.models[explorer.BESIDE]) / CONTRAST;
     get("status").hidden = true;
     home.classList.add("x-ready");
     clear();
@@ -319,9 +345,8 @@
     get("more").addEventListener("click", () => { shown = (shown + 7) % explorer.parts.test.length; drawDigits(); });
     get("clear").addEventListener("click", clear);
     update();
-    home.dataset.ready = "true";
   });
-  for (const name of ["digits", ...Object.keys(explorer.METHODS)]) {
+  for (const name of ["digits", ...Object.keys(explorer.METHODS), explorer.BESIDE]) {
     const script = document.createElement("script");
     script.src = `_static/explorer/${name}.js`;
     script.onerror = () => { get("status").textContent = `The file ${script.src} is missing, so the explorer can't compute.`; };

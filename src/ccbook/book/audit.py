@@ -169,7 +169,7 @@ def levels(runs: Mapping[str, Run], profile: str, device: str) -> pd.DataFrame:
     """
     digits, rows = download.load("MNIST", device, test=PROFILES[profile].test), []
     for letter, run in runs.items():
-        first, q = _first_seed(run, device)
+        first, q = first_seed(run, device)
         for order, density in ORDERS.items():
             for percent in LEVELS:
                 right = accuracy(without(q, percent, density), digits.test_images, digits.test_labels).tolist()
@@ -178,7 +178,7 @@ def levels(runs: Mapping[str, Run], profile: str, device: str) -> pd.DataFrame:
     return fine.merge(printed.curves().rename(columns={"value": "paper"}), how="left")
 
 
-def _first_seed(run: Run, device: str) -> tuple[pd.DataFrame, Posterior]:
+def first_seed(run: Run, device: str) -> tuple[pd.DataFrame, Posterior]:
     """The metrics and the posteriors of a run's first seed at the paper's lambdas, row by row."""
     first = run.metrics.query("seed == seed.min() and lam in @printed.LAMBDAS")
     q = Posterior(*({n: t[first.index].to(device) for n, t in part.items()} for part in run.posterior))
@@ -226,7 +226,7 @@ def likelihoods(runs: Mapping[str, Run], profile: str, device: str) -> pd.DataFr
     digits, rows = download.load("MNIST", device, PROFILES[profile].train), []
     x, y = scale(digits.train_images).unsqueeze(0), digits.train_labels
     for letter, run in runs.items():
-        first, posteriors = _first_seed(run, device)
+        first, posteriors = first_seed(run, device)
         for k, row in enumerate(first.to_dict("records")):  # one by one: all of them together take much memory
             q = Posterior(*({n: t[[k]] for n, t in part.items()} for part in posteriors))
             noise = [normal([Generator(device).manual_seed(0)], mean.shape[1:]) for mean in q.mean.values()]

@@ -14,8 +14,9 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.colors import LogNorm
 from pandas.io.formats.style import Styler
+from torch import Tensor
 
-from ccbook.book import artefacts
+from ccbook.book import artefacts, audit
 from ccbook.book.formats import folder, in_words, write_csv
 from ccbook.chapters import METHODS as ALL_METHODS
 from ccbook.compare import printed
@@ -30,6 +31,7 @@ from complexity_control.pruning import accuracy, prune
 
 COMPUTED = ("low_rank", "linear", "tempered")  # the functions of methods that the page's script has too
 METHODS = {letter: chapter.function for letter, chapter in ALL_METHODS.items() if chapter.function in COMPUTED}
+BESIDE = "a"  # trained directly, and shown behind them for the nearest of its lambdas
 CODES = 2**16 - 1
 SAMPLE = 1_000  # test digits in the page; its accuracy is a multiple of 0.1%
 FIT = 300  # training digits, for the evidence; more would make a move of the slider slow
@@ -82,32 +84,43 @@ def generated(run: Run, lambdas: list[float]) -> Posterior:
 def write_scripts(home: Path, runs: Mapping[str, Run], digits: Digits) -> None:
     """Write the page's data as scripts, since a page opened from a disk may load nothing else.
 
-    A hypernetwork's parameters, first seed, go in 16 bits: evenly spaced steps over each tensor's range, because the
-    half-precision float has ten times larger steps where the weights lie, and weights would be removed in another
-    order. Of the digits go the first `SAMPLE` of the test set and `FIT` of the training set. Each script calls
-    `explorer.receive(name, description, base64 of gzipped bytes)`.
+    A hypernetwork's parameters, and the posteriors of (a), first seed, go in 16 bits: evenly spaced steps over each
+    tensor's range, because the half-precision float has ten times larger steps where the weights lie, and weights would
+    be removed in another order. Of the digits go the first `SAMPLE` of the test set and `FIT` of the training set. Each
+    script calls `explorer.receive(name, description, base64 of gzipped bytes)`.
 
     Raises: ValueError if a network has more than one hidden layer, which the page can't compute.
     """
     home.mkdir(parents=True, exist_ok=True)
-    for letter, name in METHODS.items():
+    for letter in (*METHODS, BESIDE):
         run, p = runs[letter], runs[letter].parameters
-        assert isinstance(p, Hypernetwork)
         if len(p.hidden) != 1:
             raise ValueError(f"run {run.id} has hidden = {list(p.hidden)}; the explorer computes one hidden layer")
+        lambdas, params = _content(run)
         tensors, codes = [], b""
-        for part, stack in run.hypernetwork.items():
-            values = stack[0].double().numpy()
+        for part, tensor in params.items():
+            values = tensor.double().numpy()
             low, step = values.min(), (values.max() - values.min()) / CODES or 1.0
             tensors.append({"name": part, "shape": values.shape, "low": low, "step": step})
             codes += ((values - low) / step).round().astype("<u2").tobytes()
-        about = {"run": run.id, "seed": p.seeds[0], "feed": getattr(p, "feed", None), "prior_std": p.prior_std,
-                 "lam_range": p.lam_range, "train": run.receipt["data"]["train"], "tensors": tensors}  # fmt: skip
-        _script(home, name, about, codes)
+        about = {name: getattr(p, name, None) for name in ("feed", "prior_std", "lam_range")}
+        about |= {"run": run.id, "seed": p.seeds[0], "lambdas": lambdas, "train": run.receipt["data"]["train"],
+                  "tensors": tensors}  # fmt: skip
+        _script(home, ALL_METHODS[letter].function, about, codes)
     counts = (FIT, FIT, SAMPLE, SAMPLE)
     samples = [tensor[:n].numpy().astype(np.uint8) for tensor, n in zip(digits, counts, strict=True)]
     about = {"digits": [len(labels) for labels in samples[1::2]], "pixels": samples[0].shape[1]}
     _script(home, "digits", about, b"".join(sample.tobytes() for sample in samples))
+
+
+def _content(run: Run) -> tuple[list[float], dict[str, Tensor]]:
+    """What a script holds: no lambdas and a hypernetwork's parameters, or the lambdas and their posteriors."""
+    if isinstance(run.parameters, Hypernetwork):
+        return [], {name: stack[0] for name, stack in run.hypernetwork.items()}
+    rows, q = audit.first_seed(run, "cpu")
+    each = {f"{k}.{part}.{name}": tensor for part, tensors in q._asdict().items() for name, stack in tensors.items()
+            for k, tensor in enumerate(stack)}  # fmt: skip
+    return rows["lam"].tolist(), each
 
 
 def _script(home: Path, name: str, about: dict[str, Any], content: bytes) -> None:

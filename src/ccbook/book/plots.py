@@ -22,7 +22,7 @@ from ccbook.records.run import Run
 MARKERS = "osD^vPX<>"
 COLOURS = {"direct": "#000000", "low_rank": "#1f77b4", "linear": "#d62728", "tempered": "#2ca02c"}  # by function
 TUNED = "tuned"  # direct training with a schedule like (g)'s, beside the methods
-MIDDLE = LinearSegmentedColormap.from_list("middle", ["#a347bd", "#3c70d2", "#158f93", "#5f9a14"])
+MIDDLE = LinearSegmentedColormap.from_list("middle", ["#af48ef", "#346189", "#289e7c", "#757613"])
 mpl.rcParams["svg.hashsalt"] = "complexity-control"  # the same picture gives the same file
 mpl.rcParams |= {"figure.facecolor": "white", "axes.spines.top": False, "axes.spines.right": False}
 mpl.rcParams |= {"axes.grid": True, "grid.alpha": 0.3}
@@ -43,10 +43,11 @@ def look(method: str) -> dict[str, Any]:
 
 
 def palette(lambdas: Iterable[float]) -> dict[float, tuple[float, ...]]:
-    """Colour of each lambda, the same on every page: the paper's range 0.1 ... 100 from purple to green.
+    """Colour of each lambda, the same on every page: the paper's range 0.1 ... 100 from violet to olive.
 
     Four decades below it are on plasma's middle, and two above it are greys, for the reruns. All of it has a contrast
-    of 3:1 and more to white, as WCAG asks of a picture's parts, and in the dark, where lightness is turned round.
+    of 3:1 and more to white, as WCAG asks of a picture's parts, and in the dark, where lightness is turned round. The
+    paper's four are apart in both themes for eyes that don't tell red from green, too: tests/test_plots.py.
     """
 
     def colour(decade: float) -> tuple[float, ...]:
