@@ -1,6 +1,7 @@
 """The site as its readers have it: opened from a disk, without a network, in Chromium."""
 
 import gzip
+import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +16,12 @@ from playwright.sync_api import Browser, Page
 from pypdf import PdfReader
 
 from ccbook import parameters
-from ccbook.book import explorer, idea, pdf
+from ccbook.book import audit, explorer, idea, pdf
 from ccbook.machine import download
 from ccbook.records.run import Run, read
 from complexity_control.digits import Digits, scale
 from complexity_control.objective import kl, log_likelihood
-from complexity_control.posterior import layer_noise, sampled_logits
+from complexity_control.posterior import Posterior, layer_noise, sampled_logits
 from complexity_control.pruning import accuracy, prune
 from tests.test_site import PAGES
 
@@ -226,6 +227,7 @@ def opened(chromium: Browser, site: Path) -> Iterator[Page]:
 def lab(opened: Page) -> Page:
     """The explorer's page, with its sliders and the drawing as they were when it was opened."""
     opened.click("#x-clear")
+    opened.locator("input[name=method]").first.check()
     for slider in ("lambda", "removed"):
         move(opened, slider, float(opened.evaluate("id => document.getElementById(id).defaultValue", f"x-{slider}")))
     return opened
@@ -305,6 +307,61 @@ def test_the_units_in_use_are_the_packages(lab, books_runs, letter):
         theirs = lab.evaluate("([name, lam]) => explorer.unitsInUse(explorer.measure(name, lam, 0).q)", [name, lam])
         norms = explorer.generated(run, [lam]).mean["W1"][0].norm(dim=0)
         assert (norms > 0.501).sum() <= theirs <= (norms > 0.499).sum()  # 16 bits hold them
+
+
+@pytest.fixture
+def direct(lab: Page, books_runs: Path) -> tuple[list[float], Posterior]:
+    """The lambdas and the posteriors of the run of (a) that the page names, of its first seed."""
+    run = read(books_runs / lab.evaluate("explorer.models[explorer.BESIDE].run"))
+    rows, q = audit.first_seed(run, "cpu")
+    return rows["lam"].tolist(), q
+
+
+def test_direct_training_behind_is_as_it_was_recorded(lab, direct, digits):
+    lambdas, q = direct
+    nearest = lab.evaluate("lambdas => lambdas.map((lam) => explorer.nearest(lam))", LAMBDAS)
+    apart = abs(np.log(LAMBDAS)[:, None] - np.log(lambdas))
+    assert nearest == [lambdas[k] for k in apart.argmin(1)]
+    theirs = lab.evaluate(
+        """lambdas => lambdas.map((lam) => [0, 30, 60, 90].map((percent) => {
+             const { accuracy, kl } = explorer.measure("direct", lam, percent); return [accuracy, kl]; }))""",
+        lambdas,
+    )
+    images, labels = digits.test_images[: explorer.SAMPLE], digits.test_labels[: explorer.SAMPLE]
+    ours = [accuracy(prune(q, percent), images, labels) for percent in (0, 30, 60, 90)]
+    assert abs(np.array(theirs)[:, :, 0].T - torch.stack(ours).numpy()).max() < 0.006
+    assert np.array(theirs)[:, 0, 1] == pytest.approx(kl(q, 0.1).numpy(), rel=1e-3)
+
+
+@pytest.mark.parametrize("letter", explorer.METHODS)
+def test_the_sentence_says_what_the_package_counts(lab, books_runs, direct, digits, letter):
+    """Units in use, what is removable, and how far from direct training, at a setting; 16 bits hold them nearly."""
+    images, labels = digits.test_images[: explorer.SAMPLE], digits.test_labels[: explorer.SAMPLE]
+    lambdas, trained = direct
+    lab.check(f"input[value={explorer.METHODS[letter]}]")
+    move(lab, "removed", 40)
+    move(lab, "lambda", 0.6)
+    lab.wait_for_function("document.getElementById('x-sentence').textContent.startsWith('λ = 3.98: ')")
+    said = re.fullmatch(
+        r"λ = 3.98: (\d+) hidden units? in use, (.+) of the weights removable for 2 points of accuracy, "
+        r"with 40% removed (as accurate as|([\d.]+) points (below|above)) direct training. "
+        r"That has at λ = 10 (\d+) hidden units? in use, (.+) of the weights removable for 2 points of accuracy\.",
+        lab.inner_text("#x-sentence"),
+    )
+    assert said
+    beside = Posterior(*({name: t[[lambdas.index(10)]] for name, t in part.items()} for part in trained))
+    own = explorer.generated(run_of(lab, letter, books_runs), [10**0.6])
+    levels, whole = lab.evaluate("explorer.LEVELS"), []
+    for q, units, removed in ((own, said[1], said[2]), (beside, said[6], said[7])):
+        norms = q.mean["W1"][0].norm(dim=0)
+        assert (norms > 0.501).sum() <= int(units) <= (norms > 0.499).sum()
+        curve = [accuracy(prune(q, percent), images, labels).item() for percent in levels]
+        last = 0 if removed == "less than 10%" else levels.index(int(removed.removesuffix("%")))
+        assert min(curve[: last + 1]) > curve[0] - 0.026
+        assert last == len(levels) - 1 or curve[last + 1] < curve[0] - 0.014
+        whole.append(curve[levels.index(40)])
+    behind = float(said[4] or 0) * (-1 if said[5] == "above" else 1)
+    assert behind == pytest.approx(100 * (whole[1] - whole[0]), abs=0.6)
 
 
 def test_an_address_opens_its_setting_and_follows_it(site, chromium):

@@ -21,14 +21,13 @@ def made(chapter: str, folder: Path, **changes: object) -> Run:
 
 
 @pytest.fixture
-def hypernetworks(folder) -> dict[str, Run]:
-    return {
-        letter: made(chapter.name, folder) for letter, chapter in chapters.METHODS.items() if letter in explorer.METHODS
-    }
+def runs(folder) -> dict[str, Run]:
+    """Of each hypernetwork, and of (a)."""
+    return {letter: made(chapters.METHODS[letter].name, folder) for letter in (explorer.BESIDE, *explorer.METHODS)}
 
 
-def test_the_posterior_generated_later_is_the_one_on_record(hypernetworks):
-    for run in hypernetworks.values():
+def test_the_posterior_generated_later_is_the_one_on_record(runs):
+    for run in (runs[letter] for letter in explorer.METHODS):
         q = explorer.generated(run, [0.1, 10.0])
         for ours, recorded in zip(q.mean.values(), run.posterior.mean.values(), strict=True):
             torch.testing.assert_close(ours, recorded)
@@ -39,23 +38,30 @@ def test_a_run_without_a_hypernetwork_is_refused(folder):
         explorer.generated(made("a_direct", folder), [1.0])
 
 
-def test_the_surface_starts_at_the_accuracies_on_record(hypernetworks, folder):
-    rows = explorer.surface(hypernetworks, download.load(str(folder), "cpu"))
+def test_the_surface_starts_at_the_accuracies_on_record(runs, folder):
+    rows = explorer.surface(runs, download.load(str(folder), "cpu"))
     surface = rows.set_index(["method", "lam", "pruned_percent"])["accuracy"]
-    for method, run in hypernetworks.items():
-        recorded = run.curves.set_index(["lam", "pruned_percent"])["accuracy"]
+    for method in explorer.METHODS:
+        recorded = runs[method].curves.set_index(["lam", "pruned_percent"])["accuracy"]
         for percent in (0, 50, 90):
             assert surface[method].loc[10.0, percent].item() == pytest.approx(recorded[10.0, percent])
 
 
-def test_a_script_holds_the_parameters_to_half_a_step(hypernetworks, folder, tmp_path):
-    explorer.write_scripts(tmp_path, hypernetworks, download.load(str(folder), "cpu"))
-    script = (tmp_path / "linear.js").read_text().removeprefix("explorer.receive(").removesuffix(");\n")
-    name, about, packed = json.loads(f"[{script}]")
+@pytest.mark.parametrize("letter", ["a", "e"])
+def test_a_script_holds_the_parameters_to_half_a_step(runs, folder, tmp_path, letter):
+    explorer.write_scripts(tmp_path, runs, download.load(str(folder), "cpu"))
+    name, run = chapters.METHODS[letter].function, runs[letter]
+    script = (tmp_path / f"{name}.js").read_text().removeprefix("explorer.receive(").removesuffix(");\n")
+    read, about, packed = json.loads(f"[{script}]")
     codes = np.frombuffer(gzip.decompress(base64.b64decode(packed)), "<u2").astype(float)
-    assert (name, about["run"]) == ("linear", hypernetworks["e"].id)
+    assert (read, about["run"], about["lambdas"]) == (name, run.id, [0.1, 10] if letter == "a" else [])
     for tensor in about["tensors"]:
-        recorded = hypernetworks["e"].hypernetwork[tensor["name"]][0].numpy().ravel()
+        if letter == "a":  # of one seed, the posteriors are in the order of the lambdas
+            place, part, which = tensor["name"].split(".")
+            recorded = getattr(run.posterior, part)[which][int(place)]
+        else:
+            recorded = run.hypernetwork[tensor["name"]][0]
+        recorded = recorded.numpy().ravel()
         decoded = tensor["low"] + tensor["step"] * codes[: recorded.size]
         codes = codes[recorded.size :]
         assert np.abs(decoded - recorded).max() <= 0.51 * tensor["step"]
@@ -63,7 +69,10 @@ def test_a_script_holds_the_parameters_to_half_a_step(hypernetworks, folder, tmp
 
 
 def test_two_hidden_layers_are_refused(folder, tmp_path):
-    deep = {letter: made(chapters.METHODS[letter].name, folder, hidden=[4, 4]) for letter in explorer.METHODS}
+    deep = {
+        letter: made(chapters.METHODS[letter].name, folder, hidden=[4, 4])
+        for letter in (explorer.BESIDE, *explorer.METHODS)
+    }
     with pytest.raises(ValueError, match="the explorer computes one hidden layer"):
         explorer.write_scripts(tmp_path, deep, download.load(str(folder), "cpu"))
 
