@@ -74,6 +74,7 @@ rule site:
         profiles=PROFILES,
         config="_config.yml",
         toc="_toc.yml",
+        citation="CITATION.cff",  # each page says how to cite it
     output:
         f"{BOOK}/html/index.html",
     params:

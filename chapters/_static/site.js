@@ -1,15 +1,23 @@
-// On every page. An equation that is wider than its column, as on a phone, is drawn smaller.
+// On every page. An equation or a table that is wider than its box scrolls in it, and says so; the equation is drawn smaller
+// first.
 addEventListener("load", async () => {
   await window.MathJax?.startup?.promise;
+  const LEAST = 75; // percent: smaller isn't read
   const fit = () => {
     for (const equation of document.querySelectorAll("div.math mjx-container")) {
       const box = equation.parentElement;
       box.style.fontSize = "";
       const over = equation.scrollWidth / equation.clientWidth;
-      if (over > 1) box.style.fontSize = `${Math.max(50, Math.floor(100 / over) - 1)}%`;
+      if (over > 1) box.style.fontSize = `${Math.max(LEAST, Math.floor(100 / over) - 1)}%`;
+    }
+    for (const box of document.querySelectorAll("div.math mjx-container, .table-scroll, .pst-scrollable-table-container")) {
+      const scrolls = box.scrollWidth > box.clientWidth + 1;
+      box.classList.toggle("scrolls", scrolls);
+      if (scrolls) box.tabIndex = 0; // for the arrow keys
     }
   };
   addEventListener("resize", fit);
+  addEventListener("toggle", fit, true); // a table in a fold has no width before
   fit();
 });
 

@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
+from markupsafe import Markup
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 from sphinx.writers.html5 import HTML5Translator
 
 from ccbook import book
+from ccbook.book import citation
 from ccbook.book.artefacts import MIME, checksum
 
 # what a page does to show its numbers: it imports the book's modules and calls them
@@ -110,6 +112,9 @@ def _prepare(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def _correct(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
-    """Give the entries of a bibliography a role that ARIA still has; docutils' own is withdrawn."""
+    """Say how to cite the page, and give a bibliography's entries a role that ARIA still has, not docutils'."""
     if "body" in context:
-        context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
+        title = "" if page == app.config.root_doc else Markup(context["title"]).striptags()
+        body = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
+        context["body"] = body + citation.box(title)
+        context["metatags"] += citation.meta(title)

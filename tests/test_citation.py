@@ -1,0 +1,44 @@
+"""How the pages say to cite the book and the paper: the entries are BibTeX, and they are CITATION.cff's."""
+
+import re
+
+import yaml
+from bs4 import BeautifulSoup
+from pybtex.database import Entry, parse_string  # type: ignore[import-untyped]
+
+from ccbook import ROOT
+from ccbook.book import citation
+from tests.test_site import all_pages, parsed
+
+CFF = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+
+
+def entries(page: BeautifulSoup) -> list[Entry]:
+    """The entries of a page's box, as BibTeX reads them."""
+    (box,) = page.select(".cite pre")
+    return list(parse_string(box.get_text(), "bibtex").entries.values())
+
+
+def test_the_papers_entry_is_that_of_the_books_bibliography():
+    (paper,) = parse_string(citation.bibtex(citation.works()[1]), "bibtex").entries.values()
+    known = parse_string((ROOT / "chapters" / "references.bib").read_text(), "bibtex").entries["grebenkova2021"]
+    plain = {name: re.sub("[{}]", "", value) for name, value in paper.fields.items()}
+    assert plain.items() <= dict(known.fields).items()
+    assert paper.persons["author"] == known.persons["author"]
+
+
+def test_every_page_says_how_to_cite_it_in_words_and_to_scholar(site):
+    pages = all_pages(site)
+    cited = [page for page in pages if parsed(page).select(".cite")]
+    assert {page.stem for page in pages} - {page.stem for page in cited} == {"search", "genindex"}
+    for page in cited:
+        title = parsed(page).select("h1")[0].get_text().rstrip("#").strip() if page.stem != "index" else ""
+        book, paper = entries(parsed(page))
+        assert (paper.type, paper.fields["doi"]) == ("article", CFF["preferred-citation"]["doi"])
+        assert book.fields["title"].strip("{}") == CFF["title"]
+        assert f"Version {CFF['version']}" in book.fields["note"]
+        assert title in book.fields["note"]
+        tags = {tag["name"]: tag["content"] for tag in parsed(page).select("meta[name^=citation_]")}
+        assert tags["citation_title"] == (title or CFF["title"])
+        assert tags["citation_author"] == CFF["authors"][0]["name"]
+        assert tags["citation_publication_date"] == f"{CFF['date-released']:%Y/%m/%d}"
