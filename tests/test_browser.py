@@ -31,6 +31,9 @@ ALL = [*PAGES, "search", "genindex", "runs/d_low_rank_fine_tuned-*"]  # and the 
 LAMBDAS = [10 ** (-1 + 3 * k / 19) for k in range(20)]
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 COLOURS = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}  # what another theme may change
+CUT = """() => [...document.querySelectorAll("article :is(table, mjx-container)")]
+  .filter((wide) => wide.getBoundingClientRect().right > innerWidth && !wide.closest(".scrolls"))
+  .map((wide) => wide.textContent.slice(0, 100))"""
 MILLISECONDS = 50  # a move of a slider feels immediate
 
 
@@ -85,6 +88,7 @@ def test_a_page_is_whole_light_accessible_and_fits_a_narrow_screen(site, tab, na
         tab.evaluate("opened => document.querySelectorAll('details').forEach(box => { box.open = opened; })", opened)
         width = tab.evaluate("document.scrollingElement.scrollWidth")
         faults[f"wider than 390 pixels, {opened=}"] = width if width > 390 else 0
+        faults[f"cut off, {opened=}"] = tab.evaluate(CUT)
     faults["console"] = console
     assert not any(faults.values()), "\n".join(f"{what}: {found}" for what, found in faults.items() if found)
 
@@ -105,6 +109,19 @@ def violations(tab: Page, rules: Any) -> list[Any]:
     found = Axe().run(tab, options={"runOnly": rules, "resultTypes": ["violations"], "preload": False})
     assert found.response["passes"]
     return [(v["id"], [node["html"][:200] for node in v["nodes"]]) for v in found.response["violations"]]
+
+
+@pytest.mark.parametrize("name", ["audit", "results"])
+def test_a_table_wider_than_a_phone_scrolls_in_its_box_by_the_keyboard_and_says_so(site, tab, name):
+    tab.set_viewport_size({"width": 390, "height": 800})
+    visit(tab, site, name)
+    box = tab.locator(".table-scroll.scrolls").first
+    assert "scroll" in box.evaluate("box => getComputedStyle(box, '::before').content")
+    box.focus()
+    tab.keyboard.press("ArrowRight")
+    tab.wait_for_function("document.activeElement.scrollLeft > 0")
+    tab.set_viewport_size({"width": 1400, "height": 800})
+    tab.wait_for_function("!document.activeElement.matches('.scrolls')")
 
 
 def test_the_button_switches_to_dark_and_back(site, tab):

@@ -38,7 +38,7 @@ FIT = 300  # training digits, for the evidence; more would make a move of the sl
 LAMBDAS = 10 ** np.linspace(-1, 2, 13)  # four to a decade
 PERCENTS = [*range(0, 100, 10), 95, 99]
 FINE = 10 ** np.linspace(-1, 2, 31)  # where a weight's price is looked for
-LOSSES = (2, 10, 30, 60)  # points of accuracy, of the surface's lines
+LOSSES = (2, 5, 20)  # points of accuracy, of the surface's lines
 FEW = 0.01  # of a hidden unit's weights
 
 
@@ -138,19 +138,20 @@ def figure(rows: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
         grid = points.pivot_table("accuracy", "pruned_percent", "lam")
         place = (grid.columns, grid.index, grid.to_numpy())
         # so fine that no step looks like an edge
-        filled = ax.contourf(*place, levels=np.linspace(0, 1, 51), cmap="cividis")
+        filled = ax.contourf(*place, levels=np.linspace(0.5, 1, 51), cmap="cividis", extend="min")
         filled.set_edgecolor("face")
         best = points["accuracy"].max()
         lines = {best - loss / 100: f"−{loss}" for loss in reversed(LOSSES) if best > loss / 100}
         # two colours, because no one colour is seen on both ends of the map
-        colours = ["white" if level < 0.55 else "black" for level in lines]
+        colours = ["white" if level < 0.75 else "black" for level in lines]
         ax.clabel(ax.contour(*place, levels=[*lines], colors=colours, linewidths=0.9), fmt=lines, fontsize=8)
         ax.set(xscale="log", xlabel="λ", title=title)
+        ax.xaxis.set_major_formatter("{x:g}")
         ends = [f"{grid.loc[percent, lam]:.1%} at λ = {lam:g} with {percent}% removed"
                 for percent in (PERCENTS[0], 90, PERCENTS[-1]) for lam in grid.columns[[0, -1]]]  # fmt: skip
         words.append(f"{title}: {', '.join(ends)}")
     axes[0].set_ylabel("weights removed, %")
-    picture.colorbar(filled, ax=axes, label="test accuracy")
+    picture.colorbar(filled, ax=axes, label="test accuracy", ticks=np.linspace(0.5, 1, 6))
     caption = (
         "Accuracy over λ and the share of removed weights, from one trained hypernetwork each. The lines say how many "
         f"points of accuracy are lost against the best place of the map; the edge of the plateau is at −{LOSSES[0]}."
