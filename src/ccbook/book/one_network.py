@@ -110,9 +110,10 @@ def evidence_chart(table: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Ar
         ax.axvline(edge, color="0.6", linestyle=":", linewidth=1)
     shown = table[table["method"] != TUNED]
     for k, (method, own) in enumerate(shown.groupby("method")):
-        colour, line = look(str(method))["colour"], "none" if method == "a" else "-"
+        colour, line = look(str(method))["colour"], ":" if method == "a" else "-"
         ax.fill_between(own["lam"], 1 + own["low"], 1 + own["high"], color=colour, alpha=0.2, linewidth=0)
-        ax.plot(own["lam"], 1 + own["relative"], line, marker=MARKERS[k], color=colour, label=_name(str(method)))
+        ax.plot(own["lam"], 1 + own["relative"], linestyle=line, marker=MARKERS[k], color=colour,
+                label=_name(str(method)))  # fmt: skip
     ax.set(xscale="log", yscale="log", xlabel="λ", ylabel="−evidence, over that of tuned direct training")
     plain_ticks(ax.xaxis)
     inside = shown[shown["lam"].isin(GRID)]
@@ -129,8 +130,8 @@ def evidence_chart(table: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Ar
     words = in_words(worst, "{name}: at most {relative:.0%} worse, at λ = {lam:.3g}")
     caption = (
         f"Minus the evidence of each method, over that of direct training for each λ alone, equally well tuned (the "
-        f"line at 1; the band is {NEAR:.0%} around it). Lower is better. Dotted: the range that the hypernetworks "
-        "were trained for. Means over the seeds, and bands from the least to the greatest."
+        f"line at 1; the band is {NEAR:.0%} around it). Lower is better. Upright lines: the range that the "
+        "hypernetworks were trained for. Means over the seeds, and bands from the least to the greatest."
     )
     return artefacts.figure("one_network-evidence", figure, caption, f"Relative evidence against λ. {words}", shown,
                             runs.values())  # fmt: skip
@@ -142,16 +143,22 @@ def accuracy_chart(table: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Ar
     titles = {"accuracy": "whole networks", "pruned": f"{REMOVED}% of the weights removed"}
     for (column, title), ax in zip(titles.items(), axes, strict=True):
         for k, (method, own) in enumerate(table.groupby("method")):
-            line = "none" if method == "a" else "-"
-            ax.plot(own["lam"], own[column], line, marker=MARKERS[k], color=look(str(method))["colour"],
+            line = ":" if method == "a" else "-"
+            ax.plot(own["lam"], own[column], linestyle=line, marker=MARKERS[k], color=look(str(method))["colour"],
                     label=_name(str(method)))  # fmt: skip
+        for edge in (GRID[0], GRID[-1]):
+            ax.axvline(edge, color="0.6", linestyle=":", linewidth=1)
         ax.set(xscale="log", xlabel="λ", title=title)
-        plain_ticks(ax.xaxis)
-    axes[0].set(ylabel="test accuracy")
+        ax.xaxis.set_major_formatter("{x:g}")
+    least = table[table["lam"].isin(GRID)][[*titles]].min(axis=None)
+    axes[0].set(ylabel="test accuracy", ylim=(least - 0.03, 1.01))
     axes[0].legend(fontsize="small")
     ends = table[table["lam"].isin([GRID[0], GRID[-1]])].assign(name=lambda rows: rows["method"].map(_name))
     words = in_words(ends, "{name}, λ = {lam:g}: {accuracy:.1%} whole, {pruned:.1%} pruned")
-    caption = "Test accuracy against λ, means over the seeds."
+    caption = (
+        "Test accuracy against λ, means over the seeds. Upright lines: the range that the hypernetworks were trained for. "
+        "What is lower outside it than all inside isn't drawn."
+    )
     return artefacts.figure("one_network-accuracy", figure, caption, f"Test accuracy against λ. {words}", table,
                             runs.values())  # fmt: skip
 
