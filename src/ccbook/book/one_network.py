@@ -156,8 +156,8 @@ def accuracy_chart(table: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Ar
     ends = table[table["lam"].isin([GRID[0], GRID[-1]])].assign(name=lambda rows: rows["method"].map(_name))
     words = in_words(ends, "{name}, λ = {lam:g}: {accuracy:.1%} whole, {pruned:.1%} pruned")
     caption = (
-        "Test accuracy against λ, means over the seeds. Upright lines: the range that the hypernetworks were trained for. "
-        "What is lower outside it than all inside isn't drawn."
+        "Test accuracy against λ, means over the seeds. Upright lines: the range that the hypernetworks were trained "
+        "for. What is lower outside it than all inside isn't drawn."
     )
     return artefacts.figure("one_network-accuracy", figure, caption, f"Test accuracy against λ. {words}", table,
                             runs.values())  # fmt: skip
