@@ -4,7 +4,7 @@ import hashlib
 import html
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,9 +57,22 @@ def table(
     if rows is None:
         rows = styled.data.reset_index()  # type: ignore[attr-defined]
     region = f'<div class="table-scroll" tabindex="0" role="region" aria-label="{html.escape(caption)}">{drawn}</div>'
-    directive = f"{{html-table}}\n\n{caption}\n\n``````{{raw}} html\n{region}\n``````"
+    return Artefact({"text/html": drawn, "text/plain": str(rows)}, block(name, region, caption, rows, runs).content)
+
+
+def block(name: str, drawn: str, caption: str, rows: pd.DataFrame, runs: Iterable[Run] = ()) -> Artefact:
+    """What is drawn in HTML, numbered as a table; the arguments as of table()."""
+    directive = f"{{html-table}}\n\n{caption}\n\n``````{{raw}} html\n{drawn}\n``````"
     content = _content(name, {f"{name}.csv": csv(rows)}, runs, directive)
     return Artefact({"text/html": drawn, "text/plain": str(rows)}, content)
+
+
+def choice(name: str, legend: str, options: Mapping[str, str]) -> str:
+    """Radio buttons in HTML, the first chosen; options, their values and words. The style sheet does what they say."""
+    first = next(iter(options))
+    radios = [f'<label><input type="radio" name="{name}" value="{value}"{" checked" * (value == first)}> {text}</label>'
+              for value, text in options.items()]  # fmt: skip
+    return f'<fieldset class="choices"><legend>{legend}</legend>{"".join(radios)}</fieldset>'
 
 
 def command(page: str, runs: Iterable[Run]) -> str:
