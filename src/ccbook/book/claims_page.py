@@ -61,8 +61,8 @@ def _card(row: Mapping[str, str], ours: list[Case], theirs: list[Case]) -> str:
 <p class="verdict" style="{COLOURS[sign]}">{sign} {row["verdict"]}</p>
 <div><p>{words["claim"]}</p><p class="rule">{words["quantity"]}: {words["test"]}</p>
 <details class="numbers"><summary>Numbers<span class="x-heard"> of: {words["claim"]}</span></summary>
-<p><b>Ours:</b> {words["value"] or "none"}</p><p><b>The paper against itself:</b> {words["paper_itself"]}</p></details></div>
-<div class="strips">{"".join(strips(ours, theirs))}</div></article>"""
+<p><b>Ours:</b> {words["value"] or "none"}</p><p><b>The paper against itself:</b> {words["paper_itself"]}</p>
+</details></div><div class="strips">{"".join(strips(ours, theirs))}</div></article>"""
 
 
 def strips(ours: list[Case], theirs: list[Case]) -> Iterator[str]:
