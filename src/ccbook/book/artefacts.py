@@ -4,7 +4,7 @@ import hashlib
 import html
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,14 +65,6 @@ def block(name: str, drawn: str, caption: str, rows: pd.DataFrame, runs: Iterabl
     directive = f"{{html-table}}\n\n{caption}\n\n``````{{raw}} html\n{drawn}\n``````"
     content = _content(name, {f"{name}.csv": csv(rows)}, runs, directive)
     return Artefact({"text/html": drawn, "text/plain": str(rows)}, content)
-
-
-def choice(name: str, legend: str, options: Mapping[str, str]) -> str:
-    """Radio buttons in HTML, the first chosen; options, their values and words. The style sheet does what they say."""
-    first = next(iter(options))
-    radios = [f'<label><input type="radio" name="{name}" value="{value}"{" checked" * (value == first)}> {text}</label>'
-              for value, text in options.items()]  # fmt: skip
-    return f'<fieldset class="choices"><legend>{legend}</legend>{"".join(radios)}</fieldset>'
 
 
 def command(page: str, runs: Iterable[Run]) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.colors import to_hex
 
 from ccbook.book import artefacts
-from ccbook.book.formats import CLAIM_SIGNS, COLOURS, folder, write_csv
+from ccbook.book.formats import CLAIM_SIGNS, COLOURS, choices, folder, write_csv
 from ccbook.book.plots import palette
 from ccbook.compare import claims
 from ccbook.compare.claims import ALL, Case
@@ -33,7 +33,7 @@ def _filter(verdicts: pd.Series) -> str:
     """A choice of the verdict; the style sheet hides the cards of the others."""
     counts = verdicts.value_counts().reindex(list(CLAIM_SIGNS)[::-1]).dropna()
     words = {"all": f"all {len(verdicts)}"} | {v: f"{CLAIM_SIGNS[v]} {v} {n:.0f}" for v, n in counts.items()}
-    return artefacts.choice("claims-verdict", "Show", {_slug(verdict): text for verdict, text in words.items()})
+    return choices("verdict", "Show", {_slug(verdict): text for verdict, text in words.items()})
 
 
 def _slug(verdict: str) -> str:

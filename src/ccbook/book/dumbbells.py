@@ -31,7 +31,7 @@ def figure(judged: pd.DataFrame, number: int, runs: Mapping[str, Run]) -> artefa
     chart, axes = plt.subplots(len(parts), 1, figsize=(5.6, ROW * sum(heights) + 0.6 * len(parts) + 0.5), squeeze=False,
                                height_ratios=heights, layout="constrained")  # fmt: skip
     for own, ax in zip(parts, axes.flat, strict=True):
-        _draw(own, ax)
+        draw(own, ax)
     handles: list[Any] = [
         Line2D([], [], linestyle="none", marker="o", color="0.2", markerfacecolor="white", label="the paper's"),
         Line2D([], [], marker="o", color="0.2", label="ours, 95% interval"),
@@ -70,7 +70,8 @@ def _lines(own: pd.DataFrame) -> int:
     return len(own) + own["method"].nunique() * bool(own["lam"].notna().any())
 
 
-def _draw(own: pd.DataFrame, ax: Axes) -> None:
+def draw(own: pd.DataFrame, ax: Axes) -> None:
+    """A line for each value of one quantity, under its method's title."""
     quantity, titled = own["quantity"].iloc[0], own["lam"].notna().any()
     scale = SCALES.get(quantity, 1)
     colours = palette(own["lam"].dropna().unique()) | {None: "0.2"}
