@@ -167,7 +167,7 @@ def _picture(own: pd.DataFrame, number: int) -> str:
             marks += [f'<path d="M{x(tick):.1f} {TOP}V{floor}"/>', text(x(tick), floor + 22, f"{tick:g}")]
     marks.append(text((LEFT + WIDTH) / 2, HEIGHT - 6, f"seconds for {count(number, 'value')} of λ"))
     marks.append(f'<g transform="translate(20 {(TOP + floor) / 2}) rotate(-90)">{text(0, 0, UNITS[goal])}</g>')
-    heard = []
+    heard: list[str] = []
     for row in own.sort_values("behind", ascending=False).to_dict("records"):
         shown, seconds = look(row["method"]), row["once"] + number * row["each"]
         at = f'cx="{x(seconds):.1f}" cy="{y(row["behind"]):.1f}"'

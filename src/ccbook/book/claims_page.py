@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 from matplotlib.colors import to_hex
@@ -51,7 +52,8 @@ def _legend() -> str:
 
 def _colours() -> dict[float, str]:
     """Of a case, by its first lambda."""
-    return {lam: to_hex(colour) for lam, colour in palette(LAMBDAS).items()} | {ALL: "currentColor"}
+    of_lambda: Mapping[float, Any] = palette(LAMBDAS)
+    return {lam: to_hex(colour) for lam, colour in of_lambda.items()} | {ALL: "currentColor"}
 
 
 def _card(row: Mapping[str, str], ours: list[Case], theirs: list[Case]) -> str:
