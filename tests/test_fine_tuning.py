@@ -62,7 +62,7 @@ class TestFineTuning:
         for other, words in zip(
             whole[1:], ("changes by {} and {} points", "ends {} and {} points from (b)"), strict=True
         ):
-            gaps = [f"{100 * gap:+.1f}".replace("-", "−") for gap in whole[0] - other]
+            gaps = [f"{round(100 * gap, 1) + 0:+.1f}".replace("-", "−") for gap in whole[0] - other]
             assert words.format(*gaps) in shown.content["myst"]
 
     def test_without_a_run_to_start_from_it_says_what_to_execute(self, chapter, fine, small):

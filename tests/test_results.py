@@ -11,7 +11,7 @@ import pytest
 from bs4 import BeautifulSoup
 from matplotlib import pyplot as plt
 
-from ccbook.book import choice, cost, dumbbells
+from ccbook.book import choice, cost, dumbbells, method_page
 from ccbook.compare import cells, printed
 from ccbook.records.run import Run
 from tests.helpers import ccbook, ended
@@ -166,3 +166,28 @@ def test_the_command_of_an_answer_is_one_that_the_program_takes(letter):
     text = ended(ccbook(*words[1:], "--dry-run"))
     assert "lambdas       [10.0, 21.5, 46.4, 100.0]" in text
     assert "seeds         [0]" in text
+
+
+# ---- before and after a fine-tuning ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("least", "floor"), [(0.6, 0.5), (0.4, 0.0)])
+def test_a_fine_tuning_is_drawn_before_and_after_with_b_and_from_half_where_all_are_above(monkeypatch, least, floor):
+    def made(letter: str, height: float) -> Run:
+        rows = [(letter, lam, seed, percent, height - 0.1 * seed - percent / 1000)
+                for lam in (1, 10, 100) for seed in (0, 1) for percent in (0, 50, 90)]  # fmt: skip
+        curves = pd.DataFrame(rows, columns=["method", "lam", "seed", "pruned_percent", "accuracy"])
+        parameters = SimpleNamespace(method=letter, chapter=f"{letter}_x", profile="paper", epochs=1)
+        return cast(Run, SimpleNamespace(curves=curves, parameters=parameters))
+
+    drawn: list = []
+    monkeypatch.setattr(method_page.artefacts, "figure", lambda name, chart, *rest: drawn.append(chart))
+    heights = {"d": 0.95, "c": 0.9, "b": least + 0.05 + 0.09}  # the mean of two seeds at 90% is so much lower
+    method_page.before_and_after(*(made(letter, height) for letter, height in heights.items()))
+    panels = [ax for ax in drawn[0].axes if ax.get_title()]
+    assert [ax.get_title() for ax in panels] == ["λ = 1", "λ = 10", "λ = 100"]
+    for ax in panels:
+        assert ax.get_ylim() == (floor, 1)
+        for line, height in zip(ax.lines, heights.values(), strict=True):
+            assert np.asarray(line.get_ydata()) == pytest.approx([height - 0.05 - p / 1000 for p in (0, 50, 90)])
+    plt.close(drawn[0])

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib import pyplot as plt
+from matplotlib.lines import Line2D
 
 from ccbook import parameters
 from ccbook.book import artefacts, plots
@@ -57,26 +58,28 @@ def before_and_after(tuned: Run, start: Run, direct: Run | None) -> artefacts.Ar
     curves = {when: run.curves.groupby(["lam", "pruned_percent"])["accuracy"] for when, run in shown.items()}
     mean = pd.DataFrame({when: groups.mean() for when, groups in curves.items()})
     lambdas = plots.palette(mean.index.unique("lam"))
-    figure, axes = plt.subplots(-(-len(lambdas) // 2), 2, figsize=(6.5, 2.3 * -(-len(lambdas) // 2) + 0.9), sharex=True,
-                                sharey=True, squeeze=False, layout="constrained")  # fmt: skip
+    height = -(-len(lambdas) // 2)
+    figure, axes = plt.subplots(height, 2, figsize=(6.5, 2.3 * height + 0.9), sharex=True, sharey=True, squeeze=False,
+                                layout="constrained")  # fmt: skip
     looks = {"after": {"linestyle": "-", "marker": "o"}, "before": {"linestyle": "--", "marker": "o", "mfc": "white"},
              "(b)": {"linestyle": ":", "marker": "s", "color": "0.45"}}  # fmt: skip
     titles = {when: str(METHODS[run.parameters.method]) for when, run in shown.items()}
     titles |= {when: f"{titles[when]}, {when}" for when in ("before", "after")}
     for (lam, colour), ax in zip(lambdas.items(), axes.flat, strict=False):
         for when, groups in curves.items():
-            style = {"color": colour, "markersize": 4, "label": titles[when]} | looks[when]
+            style = {"color": colour, "markersize": 4} | looks[when]
             ends = groups.agg(["min", "max"]).loc[lam]
             ax.fill_between(ends.index, ends["min"], ends["max"], color=style["color"], alpha=0.15, linewidth=0)
             ax.plot(mean[when].loc[lam], **style)
+        ax.set(xlabel="weights removed, %", ylabel="test accuracy")
+        ax.label_outer()
         ax.set_title(f"λ = {lam:g}", fontsize="medium")
         ax.tick_params(labelbottom=True)
     for ax in axes.flat[len(lambdas) :]:
         ax.axis("off")
     axes[0, 0].set_ylim(FLOOR if mean.min(axis=None) >= FLOOR else 0, 1)
-    figure.supxlabel("weights removed, %", fontsize="medium")
-    figure.supylabel("test accuracy", fontsize="medium")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", fontsize="small")
+    keys = [Line2D([], [], **{"color": "0.1", "label": titles[when]} | looks[when]) for when in shown]
+    figure.legend(handles=keys, loc="outside lower center", fontsize="small")
     figure.suptitle(mark(tuned), color="firebrick", fontsize="medium")
     p, whole = tuned.parameters, mean.xs(0, level="pruned_percent").reset_index()
     epochs = count(p.epochs, "epoch")
@@ -96,12 +99,11 @@ def changed(mean: pd.DataFrame) -> str:
     at = f"at λ = {_and(f'{lam:g}' for lam in whole.index)}"
 
     def points(of: str) -> str:
-        return _and(f"{100 * gap:+.1f}".replace("-", "−") for gap in whole["after"] - whole[of])
+        return _and(f"{round(100 * gap, 1) + 0:+.1f}".replace("-", "−") for gap in whole["after"] - whole[of])
 
     text = f"The whole network's accuracy changes by {points('before')} points {at}."
-    return text + (
-        f" It ends {points('(b)')} points from (b), one epoch from a random start." if "(b)" in whole else ""
-    )
+    beside = f" It ends {points('(b)')} points from (b), one epoch from a random start." if "(b)" in whole else ""
+    return text + beside
 
 
 def numbers(run: Run) -> Markdown:
