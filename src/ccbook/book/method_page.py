@@ -1,6 +1,7 @@
 """A method's chapter: the note on its run, the figure of pruning, the metrics and a sentence on them."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 from IPython.display import Markdown, display
@@ -20,6 +21,12 @@ from ccbook.wording import count
 
 LOSS = 0.02  # of accuracy: a small one
 FLOOR = 0.5  # of the axis of accuracy, where all curves are above it: half a point is to be seen
+
+LOOKS: dict[str, dict[str, Any]] = {  # beside a fine-tuning
+    "after": {"linestyle": "-", "marker": "o"},
+    "before": {"linestyle": "--", "marker": "o", "markerfacecolor": "white"},
+    "(b)": {"linestyle": ":", "marker": "s", "color": "0.45"},
+}
 
 
 def note(run: Run) -> Markdown:
@@ -61,13 +68,11 @@ def before_and_after(tuned: Run, start: Run, direct: Run | None) -> artefacts.Ar
     height = -(-len(lambdas) // 2)
     figure, axes = plt.subplots(height, 2, figsize=(6.5, 2.3 * height + 0.9), sharex=True, sharey=True, squeeze=False,
                                 layout="constrained")  # fmt: skip
-    looks = {"after": {"linestyle": "-", "marker": "o"}, "before": {"linestyle": "--", "marker": "o", "mfc": "white"},
-             "(b)": {"linestyle": ":", "marker": "s", "color": "0.45"}}  # fmt: skip
     titles = {when: str(METHODS[run.parameters.method]) for when, run in shown.items()}
     titles |= {when: f"{titles[when]}, {when}" for when in ("before", "after")}
     for (lam, colour), ax in zip(lambdas.items(), axes.flat, strict=False):
         for when, groups in curves.items():
-            style = {"color": colour, "markersize": 4} | looks[when]
+            style = {"color": colour, "markersize": 4} | LOOKS[when]
             ends = groups.agg(["min", "max"]).loc[lam]
             ax.fill_between(ends.index, ends["min"], ends["max"], color=style["color"], alpha=0.15, linewidth=0)
             ax.plot(mean[when].loc[lam], **style)
@@ -78,7 +83,7 @@ def before_and_after(tuned: Run, start: Run, direct: Run | None) -> artefacts.Ar
     for ax in axes.flat[len(lambdas) :]:
         ax.axis("off")
     axes[0, 0].set_ylim(FLOOR if mean.min(axis=None) >= FLOOR else 0, 1)
-    keys = [Line2D([], [], **{"color": "0.1", "label": titles[when]} | looks[when]) for when in shown]
+    keys = [Line2D([], [], **{"color": "0.1", "label": titles[when]} | LOOKS[when]) for when in shown]
     figure.legend(handles=keys, loc="outside lower center", fontsize="small")
     figure.suptitle(mark(tuned), color="firebrick", fontsize="medium")
     p, whole = tuned.parameters, mean.xs(0, level="pruned_percent").reset_index()
