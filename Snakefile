@@ -27,7 +27,7 @@ def page(*names):
 NEEDS = {name: [ancient(f"{DATA}/.verified")] for name in CHAPTERS}  # what a page can't be made without
 for method in chapters.METHODS.values():
     if method.start:
-        NEEDS[method.name] += page(chapters.METHODS[method.start].name)
+        NEEDS[method.name] += page(*(chapters.METHODS[letter].name for letter in (method.start, "b")))  # (b) to compare
 NEEDS |= dict.fromkeys(["audit", "results", "claims", "cost", "explorer", "made", "conclusions"], page(*CHAPTERS))
 NEEDS |= {
     "idea": page(*CHAPTERS, "one_network"),

@@ -1,6 +1,7 @@
 """The site as its readers have it: opened from a disk, without a network, in Chromium."""
 
 import gzip
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from playwright.sync_api import Browser, Page
 from pypdf import PdfReader
 
 from ccbook import parameters
-from ccbook.book import audit, explorer, idea, pdf
+from ccbook.book import audit, choice, explorer, idea, pdf
 from ccbook.machine import download
 from ccbook.records.run import Run, read
 from complexity_control.digits import Digits, scale
@@ -228,6 +229,31 @@ def test_without_javascript_the_still_pictures_stand_there(site, scriptless):
     scriptless.goto((site / "idea.html").as_uri())
     assert scriptless.locator("#idea-plane img").is_visible()
     assert scriptless.locator("#idea-weight img").is_visible()
+
+
+# ---- which should I use? ---------------------------------------------------------------------------------------------
+
+
+def test_the_method_to_use_is_chosen_by_the_keyboard_and_without_javascript(site, scriptless):
+    scriptless.goto((site / "cost.html").as_uri())
+    (table,) = site.glob("_downloads/*/cost-which.csv")
+    found = pd.read_csv(table)
+    shown, typed = (scriptless.locator(f"#cost-which {part}:visible") for part in ("p.answer", "div[data-goal] pre"))
+    keys = scriptless.keyboard
+    scriptless.focus("#cost-which input[value='1']")
+    for goal, name in itertools.product(choice.NEAR, choice.RANGES):
+        own = found[(found["goal"] == goal) & (found["range"] == name)]
+        for number in choice.COUNTS:
+            assert shown.all_text_contents() == [choice.sentence(own, number)]
+            assert typed.all_text_contents() == [choice.command(choice.best(own, number)["method"], name, number)]
+            keys.press("ArrowDown")  # from the last to the first again
+        keys.press("Tab")
+        keys.press("ArrowDown")
+        if name == list(choice.RANGES)[-1]:
+            keys.press("Tab")
+            keys.press("ArrowDown")
+            keys.press("Shift+Tab")
+        keys.press("Shift+Tab")
 
 
 # ---- the explorer ----------------------------------------------------------------------------------------------------

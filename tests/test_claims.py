@@ -6,10 +6,11 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup, Tag
 from scipy import stats
 
 from ccbook import chapters, perform
-from ccbook.book import cost, results
+from ccbook.book import claims_page, cost, pdf, results
 from ccbook.book.formats import CLAIM_SIGNS
 from ccbook.compare import cells, claims
 from ccbook.compare.claims import ALL, CLAIMS, INDEX, Claim, Evidence
@@ -207,6 +208,58 @@ def test_the_papers_tables_contradict_some_of_its_sentences(name, contradicted, 
 
 def test_what_is_read_off_the_papers_figure_is_uncertain():
     assert states("f-higher", claims.of_paper()) == {"λ=10": "undecided", "λ=100": "as claimed"}
+
+
+@pytest.mark.parametrize("numbers", [HOLDS, FAILS, dict.fromkeys(HOLDS, claims.of_paper())])
+def test_a_dot_and_its_interval_lie_to_the_right_of_the_threshold_where_the_case_is_as_claimed(numbers):
+    for claim in CLAIMS:
+        cases = claim.cases(numbers[claim.name])
+        strips = BeautifulSoup("".join(claims_page.strips(cases, [])), "html.parser")
+        groups = strips.select("g.ours")  # by method, which the cases are too
+        assert len(groups) == len(cases)
+        for case, group in zip(sorted(cases, key=lambda case: case.methods), groups_by_method(strips), strict=True):
+            (line, dot) = group.select("line, circle")
+            worst, mean, best = (float(str(tag[name])[:-1]) for tag, name in ((line, "x1"), (dot, "cx"), (line, "x2")))
+            assert 0 <= worst <= mean <= best <= 100
+            side = "as claimed" if worst > 50 else "not" if best < 50 else case.state
+            assert case.state == side
+        words = [claims.in_words([case for case in cases if case.methods == span.get_text()])
+                 for span in strips.select("span")]  # fmt: skip
+        assert [strip["aria-label"] for strip in strips.select("svg")] == [f"ours: {text}" for text in words]
+
+
+def groups_by_method(strips: BeautifulSoup) -> list[Tag]:
+    """The marks of all cases, in the order of the methods' names."""
+    titles = [str(span.get_text()) for span in strips.select("span")]
+    pairs = sorted(zip(titles, strips.select("svg"), strict=True), key=lambda pair: pair[0])
+    return [group for _, strip in pairs for group in strip.select("g.ours")]
+
+
+@pytest.mark.skipif(pdf.find() is None, reason=pdf.MISSING)
+def test_the_claims_are_filtered_by_the_keyboard_and_without_a_script(two_runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(claims_page, "folder", lambda profile: tmp_path)
+    page = tmp_path / "claims.html"
+    page.write_text(f"<!doctype html><figure>{claims_page.cards('paper', two_runs).plain['text/html']}</figure>")
+    expected = pd.read_csv(tmp_path / "claims.csv")["verdict"].value_counts()
+    assert len(expected) > 2
+    with pdf.started() as browser:
+        tab = browser.new_context(java_script_enabled=False).new_page()
+        tab.goto(page.as_uri())
+        assert tab.locator("article:visible").count() == expected.sum()
+        tab.get_by_label(f"all {expected.sum()}").focus()
+        for _ in expected:
+            tab.keyboard.press("ArrowDown")
+            shown = tab.locator("article:visible .verdict").all_text_contents()
+            (verdict,) = {text.partition(" ")[2] for text in shown}
+            assert len(shown) == expected.pop(verdict)
+    assert expected.empty
+
+
+def test_the_claims_that_fail_come_first(two_runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(claims_page, "folder", lambda profile: tmp_path)
+    page = BeautifulSoup(claims_page.cards("paper", two_runs).plain["text/html"], "html.parser")
+    verdicts = [str(article["data-verdict"]).replace("-", " ") for article in page.select("article")]
+    assert verdicts == sorted(verdicts, key=[*CLAIM_SIGNS].index, reverse=True)
 
 
 def test_without_runs_nothing_is_tested_but_the_paper_against_itself():

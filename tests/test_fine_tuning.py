@@ -1,7 +1,11 @@
+import io
+
+import pandas as pd
 import pytest
 import torch
 
 from ccbook import chapters, perform
+from ccbook.book import method_page
 from ccbook.records.run import RunError
 from complexity_control.posterior import to_flat
 from complexity_control.training import DivergedError
@@ -43,6 +47,23 @@ class TestFineTuning:
         generated = perform.perform(chapter, chapters.defaults(chapter) | same)
         tuned = perform.perform(fine, chapters.defaults(fine) | same)
         assert tuned.receipt["parameters"]["start"] == generated.id
+
+    def test_its_figure_shows_what_it_started_from_and_b_where_that_is_on_record(self, chapter, fine, small, generated):
+        tuned = perform.perform(fine, chapters.defaults(fine) | small | {"start": generated.id})
+        alone = method_page.pruning(tuned)
+        assert "from a random start" not in alone.content["myst"]
+        direct = perform.perform("b_direct_one_epoch", chapters.defaults("b_direct_one_epoch") | small | {"epochs": 1})
+        shown = method_page.pruning(tuned)
+        (table,) = (text for file, text in shown.content["files"].items() if file.endswith(".csv"))
+        means = pd.read_csv(io.StringIO(table)).groupby(["method", "pruned_percent", "lam"])["accuracy"].mean()
+        whole = [run.metrics.groupby("lam")["accuracy"].mean() for run in (tuned, generated, direct)]
+        for run, of_run in zip((tuned, generated, direct), whole, strict=True):
+            assert means[run.parameters.method, 0].tolist() == pytest.approx(of_run.tolist())
+        for other, words in zip(
+            whole[1:], ("changes by {} and {} points", "ends {} and {} points from (b)"), strict=True
+        ):
+            gaps = [f"{round(100 * gap, 1) + 0:+.1f}".replace("-", "−") for gap in whole[0] - other]
+            assert words.format(*gaps) in shown.content["myst"]
 
     def test_without_a_run_to_start_from_it_says_what_to_execute(self, chapter, fine, small):
         with pytest.raises(RunError, match=f"Make it by `ccbook run {chapter} --set dataset=.* lambdas=0.1,10"):

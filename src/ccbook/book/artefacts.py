@@ -57,7 +57,12 @@ def table(
     if rows is None:
         rows = styled.data.reset_index()  # type: ignore[attr-defined]
     region = f'<div class="table-scroll" tabindex="0" role="region" aria-label="{html.escape(caption)}">{drawn}</div>'
-    directive = f"{{html-table}}\n\n{caption}\n\n``````{{raw}} html\n{region}\n``````"
+    return Artefact({"text/html": drawn, "text/plain": str(rows)}, block(name, region, caption, rows, runs).content)
+
+
+def block(name: str, drawn: str, caption: str, rows: pd.DataFrame, runs: Iterable[Run] = ()) -> Artefact:
+    """What is drawn in HTML, numbered as a table; the arguments as of table()."""
+    directive = f"{{html-table}}\n\n{caption}\n\n``````{{raw}} html\n{drawn}\n``````"
     content = _content(name, {f"{name}.csv": csv(rows)}, runs, directive)
     return Artefact({"text/html": drawn, "text/plain": str(rows)}, content)
 

@@ -50,6 +50,22 @@ def in_words(rows: pd.DataFrame, text: str) -> str:
     return "; ".join(text.format(**row) for row in rows.to_dict("records")) + "."
 
 
+def choices(name: str, legend: str, options: Mapping[str, str]) -> str:
+    """Radio buttons in HTML that need no script: of what has data-NAME, the figure shows what has the chosen value.
+
+    Args: options, the words for each value; the first is chosen, and the value "all" hides nothing.
+    """
+    first = next(iter(options))
+    radios = [f'<label><input type="radio" name="{name}" value="{value}"{" checked" * (value == first)}> {text}</label>'
+              for value, text in options.items()]  # fmt: skip
+    hidden = [f'figure:has([name="{name}"][value="{value}"]:checked) [data-{name}]:not([data-{name}="{value}"])'
+              for value in options if value != "all"]  # fmt: skip
+    return (
+        f"<style>{', '.join(hidden)} {{ display: none !important; }}</style>"
+        f'<fieldset class="choices"><legend>{legend}</legend>{"".join(radios)}</fieldset>'
+    )
+
+
 def mark(run: Run) -> str:
     """What a reader of a quick run's numbers must know; empty for a run at the paper's scale."""
     p = run.parameters

@@ -68,8 +68,9 @@ def pdf(page: Path, out: Path) -> None:
         tab = browser.new_page()
         tab.goto(page.resolve().as_uri())
         settle(tab)
-        # on paper nothing unfolds: the functions beside the equations are printed, receipts are not
-        tab.evaluate("document.querySelectorAll('details.sd-dropdown:not(.receipt)').forEach((d) => (d.open = true))")
+        # on paper nothing unfolds: numbers and the functions beside the equations are printed, receipts are not
+        folds = "details:is(.sd-dropdown:not(.receipt), .numbers, .hide:has(figure))"
+        tab.evaluate("folds => document.querySelectorAll(folds).forEach((fold) => (fold.open = true))", folds)
         printed = tab.pdf(format="A4", scale=SCALE, margin=MARGINS, print_background=True, outline=True, tagged=True)
         tab.emulate_media(media="print")
         tab.evaluate("document.querySelectorAll('.headerlink, mjx-assistive-mml').forEach((part) => part.remove())")

@@ -1,4 +1,4 @@
-"""Figure 1, Tables 1-3 and the claims beside the paper's, their verdicts, and the files that hold the numbers."""
+"""Figure 1 and Tables 1-3 beside the paper's, their verdicts, and the files that hold the numbers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -121,27 +121,27 @@ def compared(judged: pd.DataFrame) -> Styler:
     return styled.set_properties(**layout)
 
 
+def every_cell(judged: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
+    """All printed values in one table, ours with the interval and the run."""
+    rows = judged.to_dict("records")
+
+    def column(*names: str) -> list[str]:
+        return [" … ".join(metric(row["quantity"], row[name]) for name in names) for row in rows]
+
+    shown = pd.DataFrame(
+        {"table": judged["table"], "quantity": judged["quantity"].map(TITLES), "method": judged["method"],
+         "λ": judged["lam"].map("{:g}".format).replace("nan", "all"), "paper": column("paper"), "ours": column("mean"),
+         "95% interval": column("low", "high"), "difference": column("difference"),
+         "verdict": judged["verdict"].map(lambda verdict: f"{SIGNS[verdict]} {verdict}"), "run": judged["run"]}
+    )  # fmt: skip
+    caption = "Every printed value, ours with its interval over the seeds, and the run."
+    return artefacts.table("results-cells", shown.style.hide(axis="index"), caption, judged, runs.values())
+
+
 def anchor(cell: Mapping[str, Any]) -> str:
     """Where a cell stands on the results page."""
     lam = "" if np.isnan(cell["lam"]) else f"-{cell['lam']:g}".replace(".", "_")
     return f"cell-{cell['quantity']}-{cell['method']}{lam}"
-
-
-def all_claims(profile: str, runs: Mapping[str, Run]) -> artefacts.Artefact:
-    """The claims, one a row, with the numbers that decide; write claims.csv."""
-    judged = claims.judge(runs)
-    write_csv(judged, folder(profile) / "claims.csv")
-    judged = judged.sort_values("verdict", key=lambda verdicts: -verdicts.map([*CLAIM_SIGNS].index), kind="stable")
-    rule = "<br><small>" + judged["quantity"] + ": " + judged["test"] + "</small>"
-    spans = '<span id="claim-' + judged["name"] + '">' + judged["claim"] + "</span>" + rule
-    signed = [f"{CLAIM_SIGNS[verdict]} {verdict}" for verdict in judged["verdict"]]
-    columns = {"verdict": signed, "claim": spans, "ours": judged["value"],
-               "the paper against itself": judged["paper_itself"]}  # fmt: skip
-    styled = pd.DataFrame(columns).replace("; ", "<br>", regex=True).style.hide(axis="index")
-    layout: dict[str, Any] = {"text-align": "left", "vertical-align": "top", "padding": "0.5em 0.7em"}
-    styled = styled.set_properties(**layout).map(lambda verdict: COLOURS[verdict[0]], subset=["verdict"])
-    caption = "The paper's claims, what decides each, and the verdict."
-    return artefacts.table("claims-verdicts", styled, caption, judged, runs.values())
 
 
 def former_scoreboard(runs: Mapping[str, Run]) -> Markdown:

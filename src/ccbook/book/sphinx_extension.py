@@ -98,7 +98,8 @@ def _prepare(app: Sphinx, page: str, source: list[str]) -> None:
     defaults: dict[str, Any] = {}
     for cell in [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]:
         tags, code = cell["metadata"].get("tags", []), "".join(cell["source"])
-        prompt = "Code" if "hide-input" in tags or SHOWS.match(code) else None
+        own = cell["metadata"].get("mystnb", {}).get("code_prompt_show")  # of a cell that is folded with its output
+        prompt = own or ("Code" if "hide-input" in tags or SHOWS.match(code) else None)
         if "parameters" in tags:
             defaults, prompt = cell, "Parameters"
         elif "injected-parameters" in tags:  # papermill's; in the same fold

@@ -46,6 +46,15 @@ def tolerances_off(quantity: str, paper: float, ours: float, former: bool = Fals
     return difference / bound if bound else 0.0 if difference == 0 else np.inf
 
 
+def band(quantity: str, paper: float) -> tuple[float, float]:
+    """The least and the greatest number that agree with the paper's."""
+    rule = tolerances().loc[quantity]
+    if rule["kind"] == "reciprocal":
+        return 1 / (1 / paper + rule["tolerance"]), 1 / (1 / paper - rule["tolerance"])
+    bound = rule["tolerance"] * (abs(paper) if rule["kind"] == "relative" else 1)
+    return paper - bound, paper + bound
+
+
 def verdict(quantity: str, paper: float, ours: float, former: bool = False) -> str:
     """agrees within the tolerance, close within twice the tolerance, or differs; not tested without a number."""
     if np.isnan(ours):

@@ -46,6 +46,8 @@ class Case(NamedTuple):
     at: str
     number: str  # mean over seeds ± half the width of its 95% interval
     state: str  # of MARKS
+    lam: float  # the first of its lambdas, or ALL
+    margins: tuple[float, float, float]  # of the interval's worse end, the mean and the better end, see margin()
 
 
 class Claim(NamedTuple):
@@ -74,7 +76,10 @@ class Claim(NamedTuple):
                 form = ".1%" if self.rule == "ratio" else ",.0f" if abs(mean) > 10 else ".4f"
                 text = f"{mean:{form}}" + (f" ± {half:{form}}" if half > 1e-9 else "")
                 at = "all λ" if lambdas == (ALL,) else "λ=" + "→".join(map("{:g}".format, lambdas))
-                cases.append(Case(methods, at, text.replace("-", "−"), self.state(mean - half, mean + half)))
+                ends = mean - half, mean + half
+                worst, best = self.margins(*ends)
+                margins = worst, self.margin(mean), best
+                cases.append(Case(methods, at, text.replace("-", "−"), self.state(*ends), lambdas[0], margins))
         return cases
 
     def compared(self, of: Callable[[str, float], pd.Series]) -> Iterator[tuple[str, tuple[float, ...], pd.Series]]:
@@ -96,11 +101,24 @@ class Claim(NamedTuple):
 
     def state(self, low: float, high: float) -> str:
         """As claimed if the whole interval passes the test, not if all of it fails, else undecided."""
-        bound = self.threshold
-        above = (low > bound, high <= bound)
-        within = (max(-low, high) <= bound, max(low, -high) > bound)
-        passes, fails = {"more than": above, "at most": above[::-1], "within ±": within}[self.test]
+        worst, best = self.margins(low, high)
+        if self.test == "more than":
+            passes, fails = worst > 0, best <= 0
+        else:
+            passes, fails = worst >= 0, best < 0
         return "as claimed" if passes else "not" if fails else "undecided"
+
+    def margin(self, value: float) -> float:
+        """How far a number is on the side of the threshold that is claimed; negative on the other."""
+        if self.test == "more than":
+            return value - self.threshold
+        return self.threshold - (value if self.test == "at most" else abs(value))
+
+    def margins(self, low: float, high: float) -> tuple[float, float]:
+        """The margins of an interval's worst and best number."""
+        nearest = [0.0] if self.test == "within ±" and low <= 0 <= high else []
+        found = [self.margin(value) for value in (low, high, *nearest)]
+        return min(found), max(found)
 
 
 def _deviation(curves: pd.DataFrame) -> pd.Series:
@@ -147,13 +165,19 @@ def of_paper() -> Evidence:
     return Evidence(curves, metrics, reading=0.006)  # the difference between two points, each read to 0.003
 
 
+def all_cases(runs: Mapping[str, Run]) -> Iterator[tuple[Claim, list[Case], list[Case]]]:
+    """Each claim with its cases on our numbers, none without the runs that it needs, and on the paper's."""
+    usable = {method: run for method, run in runs.items() if run.parameters.profile == "paper"}
+    ours, paper = of_runs(usable) if usable else None, of_paper()
+    for claim in CLAIMS:
+        tested = ours and {*claim.one, *claim.other} <= {*usable}
+        yield claim, claim.cases(ours) if ours and tested else [], claim.cases(paper)
+
+
 def judge(runs: Mapping[str, Run]) -> pd.DataFrame:
     """A row for each claim: name, claim, quantity, value, test, verdict, paper_itself, run."""
-    usable = {method: run for method, run in runs.items() if run.parameters.profile == "paper"}
-    ours, paper, rows = of_runs(usable) if usable else None, of_paper(), []
-    for claim in CLAIMS:
-        methods = sorted({*claim.one, *claim.other})
-        cases, theirs = claim.cases(ours) if ours and {*methods} <= {*usable} else [], claim.cases(paper)
+    rows = []
+    for claim, cases, theirs in all_cases(runs):
         # what the test says of the paper's own numbers, and which of its cases fail
         failing = [case for case in theirs if case.state != "as claimed"]
         counts = f"{verdict(theirs)}, {len(theirs) - len(failing)} of {len(theirs)}"
@@ -163,7 +187,7 @@ def judge(runs: Mapping[str, Run]) -> pd.DataFrame:
             "quantity": f"{claim.quantity}, {words}".format(*pair, low=claim.low, high=claim.high, loss=LOSS),
             "test": f"{claim.test} {claim.threshold:{'.0%' if claim.rule == 'ratio' else 'g'}}".replace("-", "−"),
             "paper_itself": counts + "; " * bool(failing) + in_words(failing) if theirs else "–",
-            "run": " ".join(runs[method].id for method in methods if method in runs)})  # fmt: skip
+            "run": " ".join(runs[m].id for m in sorted({*claim.one, *claim.other}) if m in runs)})  # fmt: skip
     return pd.DataFrame(rows)[["name", "claim", "quantity", "value", "test", "verdict", "paper_itself", "run"]]
 
 
