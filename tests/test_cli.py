@@ -254,7 +254,24 @@ def test_diff_says_what_differs_and_by_how_much(two):
     kl = [run.metrics["kl"].mean() for run in two]
     assert float(difference.results.loc[("kl", 10.0), "difference"]) == pytest.approx(kl[1] - kl[0], rel=1e-4)
     assert "prior_std" in said
-    assert "results: the same" in ended(ccbook("diff", one.id, one.id))
+    for names in ([], [one.id], [one.id, one.id]):
+        assert "name two different runs or more" in ended(ccbook("diff", *names), 2)
+
+
+def test_diff_of_three_runs_has_a_row_for_each(two, small):
+    ended(ccbook("run", "a", *small[:-1], "lambdas=1,10", "prior_std=2"))
+    wide = next(run for run in on_record() if run not in two)
+    compared = [*two, wide]
+    difference = history.diff(*compared)
+    assert difference.parameters.to_dict("list") == {"lambdas": ["[10.0]", "[10.0]", "[1.0, 10.0]"],
+                                                     "prior_std": ["0.1", "2.0", "2.0"]}  # fmt: skip
+    for run in compared:
+        mean = run.metrics[run.metrics["lam"] == 10]["kl"].mean()
+        assert difference.results.loc[("kl", run.id), 10] == f"{mean:,.6g}"
+    assert difference.results.loc[("kl", two[0].id), 1] == "–"
+    said = ended(ccbook("diff", *(run.id for run in compared)))
+    assert len([line for line in said.splitlines() if line.startswith(wide.id)]) == 2  # parameters, environment
+    assert "code: the same" in said
 
 
 def test_the_spread_over_seeds_stands_beside_a_mean(small):

@@ -241,13 +241,16 @@ def show(name: str, form: str | None) -> None:
 
 
 @main.command()
-@click.argument("names", nargs=2, metavar="RUN RUN", shell_complete=_complete_run)
-def diff(names: tuple[str, str]) -> None:
-    """Say where two runs differ: parameters, environment, results with their spread over the seeds, and code."""
+@click.argument("names", nargs=-1, metavar="RUN RUN...", shell_complete=_complete_run)
+def diff(names: tuple) -> None:
+    """Say where runs differ: parameters, environment, results with their spread over the seeds, and code."""
     with _reported():
         from ccbook.records import history
 
-        for title, difference in history.diff(*map(history.find, names))._asdict().items():
+        compared = {run.id: run for run in map(history.find, names)}
+        if len(compared) < 2:
+            raise _failure("name two different runs or more; `ccbook runs` lists all", REFUSED)
+        for title, difference in history.diff(*compared.values())._asdict().items():
             text = difference if isinstance(difference, str) else "" if difference.empty else difference.to_string()
             click.echo(f"{title}\n{text}\n" if text else f"{title}: the same\n")
 

@@ -11,12 +11,12 @@ import pandas as pd
 from IPython.display import HTML
 
 from ccbook.book import plots
-from ccbook.book.formats import TITLES, mark, metric, summary
+from ccbook.book.formats import TITLES, mark, metric, summary, typed
 from ccbook.chapters import METHODS, defaults
 from ccbook.compare import printed
 from ccbook.records import history
 from ccbook.records.run import Run
-from ccbook.wording import count, word
+from ccbook.wording import count
 
 METRICS = ["accuracy", "accuracy_curve_mean", "stability", "kl", "evidence"]  # on a run's page
 COLUMNS = ["run", "method", "changed", "data", "best accuracy", "minutes", "finished"]  # of the registry
@@ -54,7 +54,7 @@ def registry(runs: Sequence[Run], faults: Sequence[str] = ()) -> HTML:
 
 def _row(run: Run, row: Mapping[str, Any]) -> str:
     """A run in the registry: for each column what is sorted by and what is shown, and the words that are searched."""
-    p, method, dataset = run.parameters, str(METHODS[row["method"]]), _word("dataset", row["dataset"])
+    p, method, dataset = run.parameters, str(METHODS[row["method"]]), typed("dataset", row["dataset"])
     changed = escaped(row["changes"]) or ("<em>the book’s own run</em>" if row["book"] else "nothing")
     cells = [
         (row["run"], f'<a href="runs/{row["run"]}.html">{row["run"]}</a>'),
@@ -65,14 +65,9 @@ def _row(run: Run, row: Mapping[str, Any]) -> str:
         (row["minutes"], f"{row['minutes']:,.1f}"),
         (row["finished"], f"{row['finished'][:16].replace('T', ' ')}"),
     ]
-    values = [f"{name}={_word(name, value)}" for name, value in run.receipt["parameters"].items()]
+    values = [f"{name}={typed(name, value)}" for name, value in run.receipt["parameters"].items()]
     words = escaped(" ".join([row["run"], method, *values, "paper" * row["book"]]).lower())
     return f'<tr data-words="{words}">{"".join(f"""<td data-value="{escaped(v)}">{s}</td>""" for v, s in cells)}</tr>'
-
-
-def _word(name: str, value: object) -> str:
-    """A parameter's value as it is typed; a folder by its last name alone: where it lies is nobody's business."""
-    return Path(str(value)).name if name == "dataset" else word(value)
 
 
 def write(folder: Path, runs: Sequence[Run]) -> None:
@@ -104,14 +99,14 @@ def page(run: Run, book: Run | None) -> str:
         parts.append("The book's own run: nothing is changed, and the paper's tables are compared with it.")
     elif changed:
         usual = defaults(p.chapter)
-        rows = [[name, _word(name, value), _word(name, usual[name])] for name, value in changed.items()]
+        rows = [[name, typed(name, value), typed(name, usual[name])] for name, value in changed.items()]
         parts.append("## Changed\n\n" + _table("Changed", rows, ["parameter", "here", "in the chapter"]))
     if not book and not own:
         few = p.profile != "paper" or run.receipt["data"]["train"] < 60_000
         reason = "this run saw other digits, or fewer" if few else "the book has no run of this method on these digits"
         parts.append(f"No comparison with the paper: {reason}.")
     behind = ", the book's run in grey behind" if book else ""
-    values = [[name, _word(name, value)] for name, value in run.receipt["parameters"].items()]
+    values = [[name, typed(name, value)] for name, value in run.receipt["parameters"].items()]
     parameters = _table("All parameters", values, ["parameter", "value"])
     settled = f"Had the loss settled? {history.settling(run)}."
     losses = run.history.groupby("epoch")["loss"].mean()
