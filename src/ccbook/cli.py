@@ -311,7 +311,9 @@ def sweep(file: Path, jobs: int, cores: int | None, executor: str, profile: Path
             click.echo(sweeps.forecast(planned))
             return
         failed = sweeps.perform(file, planned, jobs, cores, executor, profile)
-        click.echo(f"{len(planned) - len(failed)} of {len(planned)} runs are on record")
+        click.echo(
+            f"{len(planned) - len(failed)} of {len(planned)} runs are on record; `make book` shows them on a page"
+        )
         if failed:
             reasons = [f"  {history.command(planned[job].parameters)}\n    {reason}" for job, reason in failed.items()]
             raise _failure("\n".join([f"{len(failed)} of {len(planned)} runs failed:", *reasons]), FAILED)

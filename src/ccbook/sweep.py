@@ -187,7 +187,7 @@ def perform(file: Path, jobs: Plan, at_once: int, cores: int | None, executor: s
     stamps = {name: folder / "done" / f"{name}.json" for name in jobs}
     for name, stamp in stamps.items():
         with contextlib.suppress(OSError, ValueError):
-            if (made := _run_of(stamp)) and runs.read(store.home() / made, "*.csv").current:
+            if (run := _run_of(stamp)) and runs.read(store.home() / run, "*.csv").current:
                 continue  # still on record, and what the code as it stands would make
         for stale in (stamp, folder / "log" / f"{name}.txt"):
             stale.unlink(missing_ok=True)

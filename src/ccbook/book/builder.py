@@ -1,19 +1,19 @@
 """The command builder of the page *Rerun it*: what its form knows of methods, parameters and past runs."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import torch
 from pydantic import AfterValidator
 
 from ccbook import chapters
 from ccbook.book.formats import typed
 from ccbook.chapters import METHODS, Chapter
 from ccbook.machine import download, workers
-from ccbook.parameters import MODELS, PROFILES, ParameterError, Parameters, check
+from ccbook.parameters import MODELS, PROFILES, WEIGHTS, ParameterError, Parameters, check
 from ccbook.records import history
 from ccbook.records.run import Run
 from ccbook.wording import word
@@ -49,7 +49,7 @@ def form(runs: Sequence[Run]) -> str:
 
 
 def address(p: Parameters) -> str:
-    """The address of the form, filled in with a run's parameters, from the site's folder."""
+    """Where the form stands filled in with a run's parameters, from the site's folder."""
     changed = {name: typed(name, value) for name, value in history.changes(p).items()}
     return f"rerun.html?{urlencode({'method': p.method} | changed)}#build-a-command"
 
@@ -61,7 +61,8 @@ def known(runs: Sequence[Run]) -> dict[str, Any]:
         "words": {fault: _refusal("c_low_rank", *given) for fault, given in FAULTS.items()},
         "caps": {profile: cap._asdict() for profile, cap in PROFILES.items()},
         "datasets": download.TRAIN,
-        "cores": torch.get_num_threads(),
+        "weights": WEIGHTS,
+        "cores": os.cpu_count(),  # a page's kernel has fewer threads
         "worth": workers.WORTH_A_PROCESS,
     }
 

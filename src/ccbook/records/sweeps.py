@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from ccbook.records import store
-from ccbook.records.run import NAME, Text
+from ccbook.records.run import NAME
 
 
 class Sweep(BaseModel):
@@ -19,7 +19,7 @@ class Sweep(BaseModel):
     model_config = ConfigDict(strict=True)
 
     name: str = Field(pattern=r"^sweep-[a-z0-9_]{1,60}-[0-9a-f]{12}$")  # of its file and of its page
-    file: Text  # the grid's, without its folder
+    file: str = Field(pattern=r"^[\w .-]{1,200}$")  # the grid's, without its folder
     grid: str = Field(max_length=1_000_000)
     runs: list[Annotated[str, Field(pattern=f"^{NAME}$")]]
     missing: list[str]  # commands of the runs that failed or weren't begun
