@@ -148,6 +148,19 @@ def test_completion_and_help_load_no_torch():
         (["diff", "a", "b"], "no run 'a' is on record"),
         (["rm", "a"], "no run 'a' is on record"),
         (["sweep", "nowhere.yaml"], "'nowhere.yaml' does not exist"),
+        (
+            ["archive", "a_direct-123456789abc"],
+            "is no archive's name, such as runs.tar.gz; the names of runs follow it",
+        ),
+        (["archive", ""], "is no archive's name"),
+        (["archive", "--all", "runs.tar.gz"], "No such option"),
+        *(
+            (["fetch", source], f"no file {source!r} is here; an address begins with https:// or http://")
+            for source in ("", "nowhere.tar.gz", "tests", "ftp://localhost/x", "HTTPS://localhost/x")
+        ),
+        (["fetch", "x" * 300], "is here; an address begins"),
+        (["fetch"], "Missing argument 'FILE|URL'"),
+        (["diff", "--csv", "a", "b"], "No such option"),
     ],
 )
 def test_what_cant_be_used_is_refused_with_a_reason(words, reason):

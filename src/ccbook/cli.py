@@ -102,6 +102,21 @@ def _new_file(context: click.Context, parameter: click.Parameter, value: Path | 
     return value
 
 
+def _archive(context: click.Context, parameter: click.Parameter, value: Path) -> Path | None:
+    if not value.suffix:
+        fault = f"{str(value)!r} is no archive's name, such as runs.tar.gz; the names of runs follow it"
+        raise _failure(fault, REFUSED)
+    return _new_file(context, parameter, value)
+
+
+def _source(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not value.startswith(("https://", "http://")) and not os.path.isfile(value):  # noqa: PTH113 - of any text
+        raise _failure(
+            f"no file {value[:200]!r} is here; an address begins with https:// or http://. Nothing was changed", REFUSED
+        )
+    return value
+
+
 def _method(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     try:
         return None if value is None else chapters.named(value)
@@ -268,7 +283,7 @@ def rm(names: tuple, force: bool) -> None:
 
 
 @main.command()
-@click.argument("file", type=TO_FILE, callback=_new_file)
+@click.argument("file", type=TO_FILE, callback=_archive)
 @click.argument("names", nargs=-1, metavar="[RUN]...", shell_complete=_complete_run)
 def archive(file: Path, names: tuple) -> None:
     """Write runs to one file, to be handed on: those named, or all that the book stands on."""
@@ -281,7 +296,7 @@ def archive(file: Path, names: tuple) -> None:
 
 
 @main.command()
-@click.argument("source", metavar="FILE|URL")
+@click.argument("source", metavar="FILE|URL", callback=_source)
 def fetch(source: str) -> None:
     """Verify an archive of runs, all of it, and then put those on record that aren't."""
     with _reported():

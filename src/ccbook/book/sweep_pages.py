@@ -186,9 +186,11 @@ def _summary(sweep: Sweep, runs: Sequence[Run]) -> str:
 
 def _best_table(rows: pd.DataFrame, name: str) -> str:
     columns = [column for column in varied(rows) if column != "lam"]
-    cells = [[f"{row['lam']:g}", f'<a href="{row["run"]}.html">{row["run"]}</a>',
-              *("–" if pd.isna(row[column]) else escaped(row[column]) for column in columns), *(metric(each, row[each]) for each in METRICS)]
-             for row in best(rows, name).to_dict("records")]  # fmt: skip
+    cells = []
+    for row in best(rows, name).to_dict("records"):
+        link = f'<a href="{row["run"]}.html">{row["run"]}</a>'
+        values = ["–" if pd.isna(row[column]) else escaped(row[column]) for column in columns]
+        cells.append([f"{row['lam']:g}", link, *values, *(metric(each, row[each]) for each in METRICS)])
     titles = ["λ", "run", *(AXES.get(column, column) for column in columns), *(TITLES[each] for each in METRICS)]
     shown = table(f"Best by {name}", cells, titles, safe=True)
     return f'<div style="white-space: nowrap; font-size: 0.85em">\n{shown}\n</div>'
