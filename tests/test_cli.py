@@ -168,6 +168,30 @@ def test_what_cant_be_used_is_refused_with_a_reason(words, reason):
     assert reason in " ".join(said.split())
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["sit"], "there is no 'sit'; `make` lists what there is"),
+        (["studies", "quick1"], "there is no 'quick1'"),
+        (["site", "PROFILE=quick"], "there is no variable PROFILE=quick"),
+        (["studies", "device=cuda"], "there is no variable device=cuda"),
+    ],
+)
+def test_make_refuses_what_it_doesnt_know(words, reason):
+    command = ["make", "--dry-run", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert reason in done.stderr
+    assert done.returncode == 2
+
+
+def test_a_site_without_runs_says_where_it_looked(record, monkeypatch):
+    for variable in ("CCBOOK_RUNS", "CCBOOK_DATA"):
+        monkeypatch.setenv(variable, str(record / "nowhere"))
+    monkeypatch.setattr(store, "resolve", lambda chapter, values: (chapter, values))
+    monkeypatch.setattr(store, "find", lambda *_: None)
+    assert f"these digits in {record / 'nowhere'}. Run `make paper`" in ended(ccbook("check"), 1)
+
+
 def test_a_fine_tuning_without_its_start_says_how_to_make_it_and_makes_it_if_asked(small, record):
     ended(ccbook("run", "c", *small, "epochs=1"))  # as the chapter of (c) isn't
     said = ended(ccbook("run", "d", *small), 2)
