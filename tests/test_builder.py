@@ -75,7 +75,7 @@ def test_the_page_says_of_each_case_what_the_command_says(form):
         else:
             pairs = [dict(word.split("=", 1) for word in words if "=" in word) for words in
                      (given, shlex.split(page["command"]))]  # fmt: skip
-            theirs, ours = [history.derived(letter, each, None) for each in pairs]
+            theirs, ours = [history.derived(chapters.named(letter), each, None) for each in pairs]
             *_, price = re.findall("would take  (.*)", result.output) or ["on record"]
             theirs, ours = (theirs, price.partition(":")[0]), (ours, page["price"].partition(":")[0])
         if ours != theirs:

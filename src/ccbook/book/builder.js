@@ -120,10 +120,9 @@
     ...Object.entries(methods).map(([letter, { title }]) => make("option", { value: letter }, title)));
   const [first, others] = [make("div", { className: "fields" }), make("div", { className: "fields" })];
   const more = make("details", {}, make("summary", {}, "More parameters"), others);
-  const says = make("output", { className: "says" });
-  says.setAttribute("aria-live", "polite");
+  const says = make("div", { className: "says", role: "status" });
   const line = make("code"), copy = make("button", { type: "button" }, "Copy the command");
-  const shown = make("pre", { tabIndex: 0 }, line);
+  const shown = make("pre", { tabIndex: 0, role: "region" }, line);
   shown.setAttribute("aria-label", "The command");
   const note = make("p"), wrong = make("ul");
   says.append(shown, note, wrong);
