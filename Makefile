@@ -7,7 +7,11 @@ build = $(BIN)/snakemake --cores all --nolock --rerun-incomplete --quiet all $(2
   { echo "make: the book isn't finished; the newest file in .snakemake/log says how far it came"; exit 1; }
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+$(if $(filter-out PYTHON=% UPGRADE=%,$(MAKEOVERRIDES)),$(error there is no variable $(MAKEOVERRIDES); `make` lists what there is, and README.md the environment's variables))
+
 .DEFAULT_GOAL := help
+.DEFAULT:
+	$(error there is no '$@'; `make` lists what there is)
 .PHONY: help setup paper quick book site screenshots test test-all check lint bench studies lock clean
 
 help:  ## this list

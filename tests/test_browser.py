@@ -157,6 +157,21 @@ def test_the_registry_filters_as_one_types(site, tab):
     assert f"{len(found)} of {every} runs" in tab.inner_text("article")
 
 
+def test_a_runs_page_leads_to_the_form_that_makes_its_command(site, tab):
+    visit(tab, site, "runs/d_low_rank_fine_tuned-*")
+    tab.get_by_role("link", name="The command in a form").click()
+    assert tab.locator(".builder pre code").inner_text() == "ccbook run d --set profile=quick --with-start"
+
+
+def test_without_javascript_the_guide_says_what_does_the_forms_work(site, chromium):
+    context = chromium.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto((site / "rerun.html").as_uri())
+    assert tab.locator(".builder form").count() == 0
+    assert "without it, ccbook run --help lists the same parameters" in tab.inner_text("#build-a-command")
+    context.close()
+
+
 def test_the_book_is_one_pdf_with_an_outline(site):
     (file,) = site.glob("_downloads/*/book.pdf")  # the start page's link
     document = PdfReader(file)

@@ -148,11 +148,48 @@ def test_completion_and_help_load_no_torch():
         (["diff", "a", "b"], "no run 'a' is on record"),
         (["rm", "a"], "no run 'a' is on record"),
         (["sweep", "nowhere.yaml"], "'nowhere.yaml' does not exist"),
+        (
+            ["archive", "a_direct-123456789abc"],
+            "is no archive's name, such as runs.tar.gz; the names of runs follow it",
+        ),
+        (["archive", ""], "is no archive's name"),
+        (["archive", "--all", "runs.tar.gz"], "No such option"),
+        *(
+            (["fetch", source], f"no file {source!r} is here; an address begins with https:// or http://")
+            for source in ("", "nowhere.tar.gz", "tests", "ftp://localhost/x", "HTTPS://localhost/x")
+        ),
+        (["fetch", "x" * 300], "is here; an address begins"),
+        (["fetch"], "Missing argument 'FILE|URL'"),
+        (["diff", "--csv", "a", "b"], "No such option"),
     ],
 )
 def test_what_cant_be_used_is_refused_with_a_reason(words, reason):
     said = ended(ccbook(*words), 2)
     assert reason in " ".join(said.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["sit"], "there is no 'sit'; `make` lists what there is"),
+        (["studies", "quick1"], "there is no 'quick1'"),
+        (["site", "PROFILE=quick"], "there is no variable PROFILE=quick"),
+        (["studies", "device=cuda"], "there is no variable device=cuda"),
+    ],
+)
+def test_make_refuses_what_it_doesnt_know(words, reason):
+    command = ["make", "--dry-run", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert reason in done.stderr
+    assert done.returncode == 2
+
+
+def test_a_site_without_runs_says_where_it_looked(record, monkeypatch):
+    for variable in ("CCBOOK_RUNS", "CCBOOK_DATA"):
+        monkeypatch.setenv(variable, str(record / "nowhere"))
+    monkeypatch.setattr(store, "resolve", lambda chapter, values: (chapter, values))
+    monkeypatch.setattr(store, "find", lambda *_: None)
+    assert f"these digits in {record / 'nowhere'}. Run `make paper`" in ended(ccbook("check"), 1)
 
 
 def test_a_fine_tuning_without_its_start_says_how_to_make_it_and_makes_it_if_asked(small, record):
@@ -254,7 +291,24 @@ def test_diff_says_what_differs_and_by_how_much(two):
     kl = [run.metrics["kl"].mean() for run in two]
     assert float(difference.results.loc[("kl", 10.0), "difference"]) == pytest.approx(kl[1] - kl[0], rel=1e-4)
     assert "prior_std" in said
-    assert "results: the same" in ended(ccbook("diff", one.id, one.id))
+    for names in ([], [one.id], [one.id, one.id]):
+        assert "name two different runs or more" in ended(ccbook("diff", *names), 2)
+
+
+def test_diff_of_three_runs_has_a_row_for_each(two, small):
+    ended(ccbook("run", "a", *small[:-1], "lambdas=1,10", "prior_std=2"))
+    wide = next(run for run in on_record() if run not in two)
+    compared = [*two, wide]
+    difference = history.diff(*compared)
+    assert difference.parameters.to_dict("list") == {"lambdas": ["[10.0]", "[10.0]", "[1.0, 10.0]"],
+                                                     "prior_std": ["0.1", "2.0", "2.0"]}  # fmt: skip
+    for run in compared:
+        mean = run.metrics[run.metrics["lam"] == 10]["kl"].mean()
+        assert difference.results.loc[("kl", run.id), 10] == f"{mean:,.6g}"
+    assert difference.results.loc[("kl", two[0].id), 1] == "–"
+    said = ended(ccbook("diff", *(run.id for run in compared)))
+    assert len([line for line in said.splitlines() if line.startswith(wide.id)]) == 2  # parameters, environment
+    assert "code: the same" in said
 
 
 def test_the_spread_over_seeds_stands_beside_a_mean(small):

@@ -53,7 +53,7 @@ def test_values_are_cast_as_papermill_may_hand_them_over():
         ("momentum", 1, "less than 1"),
         ("optimizer", "adamw", "'adam' or 'sgd'"),
         ("hidden", [0], "greater than or equal to 1"),
-        ("device", "tpu", "cpu or cuda"),
+        ("device", "tpu", "'cpu' or 'cuda'"),
         ("profile", "fast", "'paper' or 'quick'"),
         ("dataset", "MINST", "did you mean 'MNIST'"),
         ("dataset", "9" * 300, "File name too long"),

@@ -10,6 +10,7 @@ import pytest
 
 from ccbook import ROOT, perform, sweep
 from ccbook.machine import download, idx
+from ccbook.records import sweeps
 from ccbook.sweep import SweepError
 from complexity_control.digits import Digits
 from tests.helpers import CCBOOK, ccbook, ended, naming, observed, on_record
@@ -149,6 +150,9 @@ def test_a_killed_sweep_goes_on_makes_what_was_removed_and_lists_what_failed(gri
     assert len(swept) == 3
     assert first.id in swept
     assert {name: swept[name].receipt["finished"] for name in before} == before  # none was made twice
+    ((kept,), _) = sweeps.all_sweeps()
+    assert (kept.file, kept.grid, set(kept.runs)) == ("grid.yaml", file.read_text(), set(swept))
+    assert "learning_rate=1e+30" in kept.missing[0]
     file = grid("list: [{batch_size: 50}, {batch_size: 100}, {batch_size: 200}]\n")
     assert made_here(file, record) == {name: run.receipt["artefacts"] for name, run in swept.items()}
 

@@ -102,6 +102,21 @@ def _new_file(context: click.Context, parameter: click.Parameter, value: Path | 
     return value
 
 
+def _archive(context: click.Context, parameter: click.Parameter, value: Path) -> Path | None:
+    if not value.suffix:
+        fault = f"{str(value)!r} is no archive's name, such as runs.tar.gz; the names of runs follow it"
+        raise _failure(fault, REFUSED)
+    return _new_file(context, parameter, value)
+
+
+def _source(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not value.startswith(("https://", "http://")) and not os.path.isfile(value):  # noqa: PTH113 - of any text
+        raise _failure(
+            f"no file {value[:200]!r} is here; an address begins with https:// or http://. Nothing was changed", REFUSED
+        )
+    return value
+
+
 def _method(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     try:
         return None if value is None else chapters.named(value)
@@ -241,13 +256,16 @@ def show(name: str, form: str | None) -> None:
 
 
 @main.command()
-@click.argument("names", nargs=2, metavar="RUN RUN", shell_complete=_complete_run)
-def diff(names: tuple[str, str]) -> None:
-    """Say where two runs differ: parameters, environment, results with their spread over the seeds, and code."""
+@click.argument("names", nargs=-1, metavar="RUN RUN...", shell_complete=_complete_run)
+def diff(names: tuple) -> None:
+    """Say where runs differ: parameters, environment, results with their spread over the seeds, and code."""
     with _reported():
         from ccbook.records import history
 
-        for title, difference in history.diff(*map(history.find, names))._asdict().items():
+        compared = {run.id: run for run in map(history.find, names)}
+        if len(compared) < 2:
+            raise _failure("name two different runs or more; `ccbook runs` lists all", REFUSED)
+        for title, difference in history.diff(*compared.values())._asdict().items():
             text = difference if isinstance(difference, str) else "" if difference.empty else difference.to_string()
             click.echo(f"{title}\n{text}\n" if text else f"{title}: the same\n")
 
@@ -265,7 +283,7 @@ def rm(names: tuple, force: bool) -> None:
 
 
 @main.command()
-@click.argument("file", type=TO_FILE, callback=_new_file)
+@click.argument("file", type=TO_FILE, callback=_archive)
 @click.argument("names", nargs=-1, metavar="[RUN]...", shell_complete=_complete_run)
 def archive(file: Path, names: tuple) -> None:
     """Write runs to one file, to be handed on: those named, or all that the book stands on."""
@@ -278,7 +296,7 @@ def archive(file: Path, names: tuple) -> None:
 
 
 @main.command()
-@click.argument("source", metavar="FILE|URL")
+@click.argument("source", metavar="FILE|URL", callback=_source)
 def fetch(source: str) -> None:
     """Verify an archive of runs, all of it, and then put those on record that aren't."""
     with _reported():
@@ -308,7 +326,9 @@ def sweep(file: Path, jobs: int, cores: int | None, executor: str, profile: Path
             click.echo(sweeps.forecast(planned))
             return
         failed = sweeps.perform(file, planned, jobs, cores, executor, profile)
-        click.echo(f"{len(planned) - len(failed)} of {len(planned)} runs are on record")
+        click.echo(
+            f"{len(planned) - len(failed)} of {len(planned)} runs are on record; `make book` shows them on a page"
+        )
         if failed:
             reasons = [f"  {history.command(planned[job].parameters)}\n    {reason}" for job, reason in failed.items()]
             raise _failure("\n".join([f"{len(failed)} of {len(planned)} runs failed:", *reasons]), FAILED)

@@ -104,7 +104,7 @@ class Parameters(pydantic.BaseModel):
     prior_std: Positive
     init_log_std: Float = Field(ge=-20, le=5)
     hidden: Annotated[tuple[Width, ...], *A_FEW, AfterValidator(_affordable)]
-    device: str
+    device: Literal["cpu", "cuda"]
     profile: Literal["paper", "quick"]
     force: bool
 
@@ -144,8 +144,6 @@ class Parameters(pydantic.BaseModel):
     def _present_device(cls, value: str, info: ValidationInfo) -> str:
         if value == "cuda" and info.context != RECORDED and not torch.cuda.is_available():
             raise ValueError("no CUDA device is found here; use cpu")
-        if value not in ("cpu", "cuda"):
-            raise ValueError("Input should be cpu or cuda")
         return value
 
     @pydantic.model_validator(mode="after")

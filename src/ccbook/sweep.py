@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ccbook import ROOT, chapters, parameters
 from ccbook.machine import download
 from ccbook.parameters import FineTuning, Parameters
-from ccbook.records import history, store
+from ccbook.records import history, store, sweeps
 from ccbook.records import run as runs
 from ccbook.wording import duration
 
@@ -186,8 +186,8 @@ def perform(file: Path, jobs: Plan, at_once: int, cores: int | None, executor: s
     folder = store.home().absolute().parent / "sweeps" / f"{file.stem}-{_short(str(file.resolve()))}"
     stamps = {name: folder / "done" / f"{name}.json" for name in jobs}
     for name, stamp in stamps.items():
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if runs.read(store.home() / json.loads(stamp.read_text())["run"], "*.csv").current:
+        with contextlib.suppress(OSError, ValueError):
+            if (run := _run_of(stamp)) and runs.read(store.home() / run, "*.csv").current:
                 continue  # still on record, and what the code as it stands would make
         for stale in (stamp, folder / "log" / f"{name}.txt"):
             stale.unlink(missing_ok=True)
@@ -205,9 +205,23 @@ def perform(file: Path, jobs: Plan, at_once: int, cores: int | None, executor: s
     elsewhere = ["--executor", executor, "--jobs", str(at_once)]
     command += ["--cores", str(at_once * cores)] if executor == "local" else elsewhere
     command += ["--profile", str(profile.absolute())] if profile else []
-    _snakemake(command, folder, list(stamps.values()))
+    grid = file.read_text(encoding="utf-8")  # it may be edited while it runs
+    try:
+        _snakemake(command, folder, list(stamps.values()))
+    finally:
+        made = {name: run for name, stamp in stamps.items() if (run := _run_of(stamp))}
+        missing = [history.command(job.parameters, public=True) for name, job in jobs.items() if name not in made]
+        if made:
+            sweeps.keep(file, grid, jobs, sorted({*made.values()}), missing)
     failed = [name for name in jobs if not stamps[name].is_file()]
     return {name: _reason(folder, name, jobs[name].needs in failed) for name in failed}
+
+
+def _run_of(stamp: Path) -> str | None:
+    """The run that a job has made; none where its stamp isn't there, or not whole."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(stamp.read_text())["run"])
+    return None
 
 
 def _snakemake(command: list[str], folder: Path, stamps: list[Path]) -> None:

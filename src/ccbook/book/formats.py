@@ -10,7 +10,7 @@ from IPython.display import Markdown
 from ccbook import ROOT
 from ccbook.book import artefacts
 from ccbook.records.run import Run
-from ccbook.wording import count, mean_sd
+from ccbook.wording import count, mean_sd, word
 
 SIGNS = {"agrees": "✓", "close": "≈", "explained": "≡", "differs": "✗", "not tested": "–"}  # of a cell's verdict
 CLAIM_SIGNS = {"holds": "✓", "holds in part": "≈", "undecided": "?", "does not hold": "✗", "not tested": "–"}
@@ -43,6 +43,11 @@ def metrics(run: Run) -> pd.DataFrame:
     made = [name for name in TITLES if not name.startswith("updates") or run.metrics[name].any()]
     shown = summary(run)[made]
     return shown.rename(columns=TITLES, index="{:g}".format).rename_axis("λ")
+
+
+def typed(name: str, value: object) -> str:
+    """A parameter's value as it is typed; a folder by its last name alone: where it lies is nobody's business."""
+    return Path(str(value)).name if name == "dataset" else word(value)
 
 
 def in_words(rows: pd.DataFrame, text: str) -> str:

@@ -10,13 +10,14 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from ccbook.book import plots
-from ccbook.book.formats import TITLES, mark, metric, summary
+from ccbook.book import builder, plots
+from ccbook.book.formats import TITLES, mark, metric, summary, typed
 from ccbook.chapters import METHODS, defaults
 from ccbook.compare import printed
 from ccbook.records import history
 from ccbook.records.run import Run
-from ccbook.wording import count, word
+from ccbook.records.sweeps import Sweep
+from ccbook.wording import count
 
 METRICS = ["accuracy", "accuracy_curve_mean", "stability", "kl", "evidence"]  # on a run's page
 COLUMNS = ["run", "method", "changed", "data", "best accuracy", "minutes", "finished"]  # of the registry
@@ -54,7 +55,7 @@ def registry(runs: Sequence[Run], faults: Sequence[str] = ()) -> HTML:
 
 def _row(run: Run, row: Mapping[str, Any]) -> str:
     """A run in the registry: for each column what is sorted by and what is shown, and the words that are searched."""
-    p, method, dataset = run.parameters, str(METHODS[row["method"]]), _word("dataset", row["dataset"])
+    p, method, dataset = run.parameters, str(METHODS[row["method"]]), typed("dataset", row["dataset"])
     changed = escaped(row["changes"]) or ("<em>the book’s own run</em>" if row["book"] else "nothing")
     cells = [
         (row["run"], f'<a href="runs/{row["run"]}.html">{row["run"]}</a>'),
@@ -65,17 +66,12 @@ def _row(run: Run, row: Mapping[str, Any]) -> str:
         (row["minutes"], f"{row['minutes']:,.1f}"),
         (row["finished"], f"{row['finished'][:16].replace('T', ' ')}"),
     ]
-    values = [f"{name}={_word(name, value)}" for name, value in run.receipt["parameters"].items()]
+    values = [f"{name}={typed(name, value)}" for name, value in run.receipt["parameters"].items()]
     words = escaped(" ".join([row["run"], method, *values, "paper" * row["book"]]).lower())
     return f'<tr data-words="{words}">{"".join(f"""<td data-value="{escaped(v)}">{s}</td>""" for v, s in cells)}</tr>'
 
 
-def _word(name: str, value: object) -> str:
-    """A parameter's value as it is typed; a folder by its last name alone: where it lies is nobody's business."""
-    return Path(str(value)).name if name == "dataset" else word(value)
-
-
-def write(folder: Path, runs: Sequence[Run]) -> None:
+def write(folder: Path, runs: Sequence[Run], swept: Sequence[Sweep] = ()) -> None:
     """A page and its figures for each run: `<run>.md`, `<run>.svg` and, of its training, `<run>-loss.svg`."""
     folder.mkdir(parents=True, exist_ok=True)
     books = {run.parameters.method: run for run in runs if history.is_books(run)}
@@ -83,7 +79,7 @@ def write(folder: Path, runs: Sequence[Run]) -> None:
         book = comparable(run, books.get(run.parameters.method))
         plots.pruning_figure(run, book).savefig(folder / f"{run.id}.svg", metadata={"Date": None})
         plots.loss_figure(run).savefig(folder / f"{run.id}-loss.svg", metadata={"Date": None})
-        (folder / f"{run.id}.md").write_text(page(run, book))
+        (folder / f"{run.id}.md").write_text(page(run, book, [each for each in swept if run.id in each.runs]))
 
 
 def comparable(run: Run, book: Run | None) -> Run | None:
@@ -92,11 +88,12 @@ def comparable(run: Run, book: Run | None) -> Run | None:
     return book if same else None
 
 
-def page(run: Run, book: Run | None) -> str:
+def page(run: Run, book: Run | None, swept: Sequence[Sweep] = ()) -> str:
     """A run's page in Markdown: what was changed, figure and metrics beside the book's run, receipt and command."""
     p, own, changed = run.parameters, history.is_books(run), history.changes(run.parameters)
     parts = ["---\norphan: true\n---", f"# {run.id}",
              f"[All runs](../reruns.ipynb) · method [{METHODS[p.method]}](../{p.chapter}.ipynb)"]  # fmt: skip
+    parts += [f"Of the sweep [{each.file}]({each.name}.md)." for each in swept]
     parts += [f"**{mark(run)}.**"] * bool(mark(run))
     if not run.current:
         parts.append("Of earlier code, or of other digits under the dataset's name: run again, it is another run.")
@@ -104,19 +101,19 @@ def page(run: Run, book: Run | None) -> str:
         parts.append("The book's own run: nothing is changed, and the paper's tables are compared with it.")
     elif changed:
         usual = defaults(p.chapter)
-        rows = [[name, _word(name, value), _word(name, usual[name])] for name, value in changed.items()]
-        parts.append("## Changed\n\n" + _table("Changed", rows, ["parameter", "here", "in the chapter"]))
+        rows = [[name, typed(name, value), typed(name, usual[name])] for name, value in changed.items()]
+        parts.append("## Changed\n\n" + table("Changed", rows, ["parameter", "here", "in the chapter"]))
     if not book and not own:
         few = p.profile != "paper" or run.receipt["data"]["train"] < 60_000
         reason = "this run saw other digits, or fewer" if few else "the book has no run of this method on these digits"
         parts.append(f"No comparison with the paper: {reason}.")
     behind = ", the book's run in grey behind" if book else ""
-    values = [[name, _word(name, value)] for name, value in run.receipt["parameters"].items()]
-    parameters = _table("All parameters", values, ["parameter", "value"])
+    values = [[name, typed(name, value)] for name, value in run.receipt["parameters"].items()]
+    parameters = table("All parameters", values, ["parameter", "value"])
     settled = f"Had the loss settled? {history.settling(run)}."
     losses = run.history.groupby("epoch")["loss"].mean()
     fell = f"Loss against the epoch, mean over all models: {losses.iloc[0]:.3f} to {losses.iloc[-1]:.3f} nats a digit"
-    files = _table("Files", run.receipt["artefacts"].items(), ["file", "sha256"])
+    files = table("Files", run.receipt["artefacts"].items(), ["file", "sha256"])
     parts += [
         "## Under pruning",
         f"```{{image}} {run.id}.svg\n:class: artefact\n:alt: {plots.describe_pruning(run.curves)}\n```",
@@ -127,9 +124,10 @@ def page(run: Run, book: Run | None) -> str:
         f"```{{image}} {run.id}-loss.svg\n:class: artefact\n:alt: {fell}. {settled}\n```",
         settled,
         "## Again",
-        _fenced(history.command(p, public=True)),
+        fenced(history.command(p, public=True)),
+        f'<a href="../{escaped(builder.address(p))}">The command in a form</a>, to change a parameter of it.',
         "## Receipt",
-        _table("Receipt", _receipt(run).items()),
+        table("Receipt", _receipt(run).items()),
         f"<details><summary>All parameters, and the sums of the files</summary>\n{parameters}\n{files}\n</details>",
     ]
     return "\n\n".join(parts) + "\n"
@@ -151,8 +149,8 @@ def metrics(run: Run, book: Run | None) -> str:
         rows.append([f"{lam:g}", *cells.values()])
     # a mean and its deviation stay on one line
     titles = [f'<span style="white-space: normal">{TITLES[name]}</span>' for name in METRICS]
-    table = _table("Metrics", rows, ["λ", *titles], safe=True)
-    return f'<div style="white-space: nowrap; font-size: 0.85em">\n{table}\n</div>'
+    shown = table("Metrics", rows, ["λ", *titles], safe=True)
+    return f'<div style="white-space: nowrap; font-size: 0.85em">\n{shown}\n</div>'
 
 
 def _receipt(run: Run) -> dict[str, object]:
@@ -162,19 +160,19 @@ def _receipt(run: Run) -> dict[str, object]:
     return {"digits": digits} | {name: value for name, value in about.items() if value is not None}
 
 
-def _table(label: str, rows: Any, head: Sequence[str] = (), safe: bool = False) -> str:
+def table(label: str, rows: Any, head: Sequence[str] = (), safe: bool = False) -> str:
     """An HTML table in a block that Markdown doesn't read, scrolled by the keyboard too; safe cells aren't escaped."""
     titles = f"<thead><tr>{''.join(f'<th>{title}</th>' for title in head)}</tr></thead>" if head else ""
     shown = [[str(cell) if safe else escaped(cell) for cell in row] for row in rows]
     body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in shown)
-    table = f'<table class="table">{titles}<tbody>\n{body}\n</tbody></table>'
-    return f'<div style="overflow-x: auto" tabindex="0" role="region" aria-label="{label}">{table}</div>'
+    drawn = f'<table class="table">{titles}<tbody>\n{body}\n</tbody></table>'
+    return f'<div style="overflow-x: auto" tabindex="0" role="region" aria-label="{label}">{drawn}</div>'
 
 
-def _fenced(text: str) -> str:
-    """A code block that the text can't end."""
+def fenced(text: str, language: str = "bash") -> str:
+    """A code block that the text can't end; a command stays on one line."""
     fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", text))])
-    return f"{fence}bash\n{' '.join(text.split())}\n{fence}"
+    return f"{fence}{language}\n{' '.join(text.split()) if language == 'bash' else text}\n{fence}"
 
 
 def behind_tables(runs: Mapping[str, Run]) -> pd.DataFrame:

@@ -111,7 +111,7 @@ def parts(rows: pd.DataFrame) -> Markdown:
 
 
 @click.command(help=__doc__)
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
 def main(device: str) -> None:
     chosen = variants()
     jobs = [(METHODS[v.letter].name, defaults(METHODS[v.letter].name) | {"seeds": SEEDS, "device": device} | v.changes)

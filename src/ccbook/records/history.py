@@ -143,22 +143,23 @@ def flat_table(whole: Sequence[Run]) -> pd.DataFrame:
 
 
 class Difference(NamedTuple):
-    """Where two runs differ; each table has a column for each run."""
+    """Where runs differ; a column for each of two runs, a row for each of more."""
 
     parameters: pd.DataFrame
     environment: pd.DataFrame
-    results: pd.DataFrame  # by metric and lambda: mean ± standard deviation over seeds, and the means' difference
-    code: str  # a unified diff of the science sources
+    results: pd.DataFrame  # mean ± standard deviation over seeds; of two runs the means' difference, too
+    code: str  # unified diffs of the science sources, each from the first run
 
 
-def diff(one: Run, other: Run) -> Difference:
-    """What differs between two runs."""
-    pair, tables = (one, other), []
-    for values in ([run.receipt["parameters"] for run in pair], [environment(run) for run in pair]):
-        rows = {n: [str(v.get(n, "–")) for v in values] for n in values[0] | values[1]}
-        different = {n: row for n, row in rows.items() if row[0] != row[1]}
-        tables.append(pd.DataFrame.from_dict(different, orient="index", columns=[one.id, other.id]))
-    return Difference(tables[0], tables[1], _results(pair), _code(one, other))
+def diff(first: Run, *others: Run) -> Difference:
+    """What differs between two runs or more."""
+    compared, tables = (first, *others), []
+    for values in ([run.receipt["parameters"] for run in compared], [environment(run) for run in compared]):
+        rows = {n: [str(v.get(n, "–")) for v in values] for v in values for n in v}
+        different = {n: row for n, row in rows.items() if len(set(row)) > 1}
+        table = pd.DataFrame.from_dict(different, orient="index", columns=[run.id for run in compared])
+        tables.append(table.T if len(compared) > 2 else table)
+    return Difference(tables[0], tables[1], _results(compared), "".join(_code(first, other) for other in others))
 
 
 def environment(run: Run) -> dict[str, Any]:
@@ -168,15 +169,20 @@ def environment(run: Run) -> dict[str, Any]:
     return about | receipt["versions"] | {n: receipt[n] for n in ("processor", "cores", "seconds", "finished")}
 
 
-def _results(pair: Sequence[Run]) -> pd.DataFrame:
-    long = [run.metrics.drop(columns=["method"]).melt(["lam", "seed"], var_name="metric") for run in pair]
-    spreads = [rows.groupby(["metric", "lam"])["value"].agg(["mean", "std"]) for rows in long]
-    both = pd.concat(spreads, axis="columns", keys=[0, 1]).sort_index()
-    rows = both[(both[0].fillna({"std": 0}) != both[1].fillna({"std": 0})).any(axis="columns")]
+def _results(compared: Sequence[Run]) -> pd.DataFrame:
+    """By metric and lambda or, of more than two runs, by metric and run, a column for each lambda."""
+    long = [run.metrics.drop(columns=["method"]).melt(["lam", "seed"], var_name="metric") for run in compared]
+    spreads = [rows.groupby(["metric", "lam"])["value"].agg(["mean", "std"]).fillna({"std": 0}) for rows in long]
+    every = pd.concat(spreads, axis="columns", keys=range(len(spreads))).sort_index()
+    rows = every[every.T.groupby(level=1).nunique(dropna=False).max() > 1]
     columns = {run.id: [mean_sd(mean, sd, sd_form=".2g") for mean, sd in rows[k].itertuples(index=False)]
-               for k, run in enumerate(pair)}  # fmt: skip
+               for k, run in enumerate(compared)}  # fmt: skip
+    shown = pd.DataFrame(columns, rows.index)
+    if len(compared) > 2:
+        turned = {metric: rows.droplevel("metric").T for metric, rows in shown.groupby("metric")}
+        return pd.concat(turned, names=["metric", "run"]).fillna("–") if turned else shown
     change = [f"{d:+.5g}" if np.isfinite(d) else "–" for d in rows[1]["mean"] - rows[0]["mean"]]
-    return pd.DataFrame(columns | {"difference": change}, index=rows.index)
+    return shown.assign(difference=change)
 
 
 def _code(one: Run, other: Run) -> str:
@@ -192,23 +198,27 @@ def _code(one: Run, other: Run) -> str:
 def estimate(p: Parameters, train: int, on_record: Sequence[Run]) -> tuple[float, int, int] | None:
     """How long a run will take, by the median rate of its like on record; None without any.
 
-    Its like are runs of its method's function and device, rather on this processor than on others, and rather of its
-    size, because a short run is mostly start-up.
+    Rather of those of its size, because a short run is mostly start-up.
     Args: train, digits to train on; on_record, all runs.
     Returns: seconds, the cores that it is spread over, and the number of its like.
     """
-    function = chapters.METHODS[p.method].function
-    like = [run for run in on_record if chapters.METHODS[run.parameters.method].function == function]
-    like = [run for run in like if run.parameters.device == p.device]
-    like = [run for run in like if run.receipt["processor"] == processor(p.device)] or like
-    sizes = [_size(run.parameters, run.receipt["data"]["train"]) / _size(p, train) for run in like]
-    rated = [(size, run.receipt) for size, run in zip(sizes, like, strict=True)]
+    size = _size(p, train)
+    rated = [(past / size, seconds) for past, seconds in like(p.method, p.device, on_record)]
     near = [pair for pair in rated if 0.1 < pair[0] < 10] or rated
     if not near:
         return None
-    seconds = median(max(receipt["seconds"], 0.1) * receipt["cores"] / size for size, receipt in near)
     cores = workers.cores_for(p.models, training.steps(train, p.settings), p.device)
-    return seconds / cores, cores, len(near)
+    return median(seconds / ratio for ratio, seconds in near) / cores, cores, len(near)
+
+
+def like(method: str, device: str, on_record: Sequence[Run]) -> list[tuple[float, float]]:
+    """Size and seconds on one core of the runs of a method's function on a device, rather on this processor."""
+    function = chapters.METHODS[method].function
+    found = [run for run in on_record if chapters.METHODS[run.parameters.method].function == function]
+    found = [run for run in found if run.parameters.device == device]
+    found = [run for run in found if run.receipt["processor"] == processor(device)] or found
+    return [(_size(run.parameters, run.receipt["data"]["train"]),
+             max(run.receipt["seconds"], 0.1) * run.receipt["cores"]) for run in found]  # fmt: skip
 
 
 def _size(p: Parameters, train: int) -> float:
