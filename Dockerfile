@@ -1,15 +1,17 @@
-# The book's environment, of the versions in requirements.lock, without root:
+# The book's environment, of the files in requirements.lock, without root:
 #   docker build -t complexity-control .
 #   docker run --rm -v "$PWD/book:/paper/book" complexity-control make check
+# With --build-arg PIP_EXTRA_INDEX_URL=ADDRESS, of PyTorch's own index for the processor, it lacks what only GPUs need
 FROM python:3.11-slim
-# a compiler for torch.compile, and git for the commit in a receipt
-RUN apt-get update && apt-get install --yes --no-install-recommends g++ git make && rm -rf /var/lib/apt/lists/* \
-    && useradd --create-home reader && install --directory --owner=reader /paper
+ARG PIP_EXTRA_INDEX_URL
+ENV PATH=/paper/.venv/bin:$PATH PIP_NO_CACHE_DIR=1
+# a compiler for torch.compile, git for the commit in a receipt, and rsync for the jobs of Kubernetes
+RUN apt-get update && apt-get install --yes --no-install-recommends g++ git make procps rsync \
+    && rm -rf /var/lib/apt/lists/* && useradd --create-home reader && install --directory --owner=reader /paper
 USER reader
 WORKDIR /paper
-ENV PATH=/paper/.venv/bin:$PATH
-COPY --chown=reader requirements.lock .
-RUN python -m venv .venv && pip install --no-cache-dir --requirement requirements.lock
+COPY --chown=reader Makefile requirements.lock requirements-gpu.lock ./
+RUN make .venv/libraries
 COPY --chown=reader . .
-RUN pip install --no-cache-dir --no-deps --editable . && touch .venv/ready
+RUN make setup
 CMD ["make", "help"]

@@ -1,6 +1,7 @@
 # The paper, from a fresh machine with Python 3.11 to the site. `make` alone lists what there is.
 PYTHON ?= python3.11
 BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # with the words to end on: how much of the paper holds, or where Snakemake's own log is
 build = $(BIN)/snakemake --cores all --nolock --rerun-incomplete --quiet all $(2) && head -n 6 $(1)/check.txt && \
   grep '^claims:' $(1)/check.txt && echo "The book is at $(CURDIR)/$(1)/html/index.html; what differs is in $(1)/check.txt" || \
@@ -17,14 +18,20 @@ $(if $(filter-out PYTHON=% UPGRADE=%,$(MAKEOVERRIDES)),$(error there is no varia
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: .venv/ready  ## the environment in .venv, with the versions of requirements.lock (a few minutes, once)
+setup: .venv/ready  ## the environment in .venv, to the byte that of requirements.lock (a few minutes, once)
 
-.venv/ready: requirements.lock pyproject.toml
+.venv/ready: .venv/libraries pyproject.toml
+	@$(PIP) --no-deps --editable .
+	@touch $@
+
+.venv/libraries: requirements.lock requirements-gpu.lock
 	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here; install Python 3.11, or name another: make PYTHON=python3.12"; exit 1; }
 	@echo "Setting up .venv; this takes a few minutes, once"
 	@$(PYTHON) -m venv .venv || { echo "make: $(PYTHON) can't make an environment; Debian and Ubuntu have it in python3.11-venv"; exit 1; }
-	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(PIP) --require-hashes --no-deps --requirement requirements.lock
+	@if $(BIN)/pip check | grep -q '^torch .* is not installed'; then \
+	  echo "This torch is built for a GPU too, and can't do without its libraries, of 3 GB (see the README)"; \
+	  $(PIP) --require-hashes --no-deps --requirement requirements-gpu.lock; fi
 	@touch $@
 
 paper: setup  ## everything at the paper's scale, from the digits to the site in book/html; stopped, it goes on where it was
@@ -70,14 +77,16 @@ studies: setup  ## is it (g)'s form or its training, how well is direct training
 .venv-bench/ready: benchmarks/peers.txt
 	@echo "Setting up .venv-bench with the other libraries; this takes a few minutes, once"
 	@$(PYTHON) -m venv .venv-bench
-	@.venv-bench/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@$(PIP:$(BIN)%=.venv-bench/bin%) --requirement $<
 	@touch $@
 
-lock: setup  ## renew requirements.lock from pyproject.toml
-	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --quiet \
-	  --output-file requirements.new
-	@{ head -n 1 requirements.lock; grep -vE '^(nvidia|cuda|triton)' requirements.new | sed 's/+cpu//'; } > requirements.tmp
-	@mv requirements.tmp requirements.lock && rm requirements.new
+lock: setup  ## requirements*.lock from pyproject.toml, with hashes; UPGRADE=--upgrade raises versions, with torch's all runs' names
+	@cat requirements.lock requirements-gpu.lock > requirements.all
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes $(UPGRADE) --no-header --no-annotate \
+	  --quiet --output-file requirements.all
+	@sed -i '/^#/!d' requirements.lock requirements-gpu.lock
+	@awk '/^[a-z]/ {gpu = /^(nvidia|cuda|triton)/} {print >> (gpu ? "requirements-gpu.lock" : "requirements.lock")}' requirements.all
+	@rm requirements.all
 
 clean:  ## remove pages and notebooks; digits, runs and results stay
 	rm -rf book/html book/source book/build book/notebooks book/explorer book/reruns book/screenshots book/sweeps book/quick .snakemake book/runs/.partial-* data/.download-*

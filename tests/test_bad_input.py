@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pickle
 import re
 import shutil
@@ -14,6 +15,7 @@ import yaml
 from bs4 import BeautifulSoup
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save
 
 from ccbook import chapters, parameters, perform, sweep
 from ccbook.book import formats, run_pages
@@ -22,6 +24,7 @@ from ccbook.records import history
 from ccbook.records.run import ARTEFACTS, Run, RunError, checksum, read, seal
 from ccbook.sweep import SweepError
 from ccbook.wording import assignments
+from complexity_control.posterior import to_flat
 from tests.helpers import ccbook, ended, resealed
 
 NAMES = [*parameters.names("a_direct"), *parameters.names("c_low_rank"), *parameters.names("d_low_rank_fine_tuned")]
@@ -181,11 +184,16 @@ def listed_as_damaged(run: Run, twin: Path, reason: str) -> None:
         ({"seconds": -1}, "entry seconds"),
         ({"seconds": math.nan}, "entry seconds"),
         ({"seconds": "1"}, "entry seconds"),
+        ({"seconds": 1e300}, "entry seconds"),
+        ({"cores": 10**4000}, "entry cores"),  # no float holds it
         ({"finished": "yesterday"}, "entry finished"),
         ({"data": {}}, "entry 'data.sha256' is missing"),
         ({"versions": {"<img src=x onerror=alert(1)>": "1"}}, "entry versions"),
         ({"versions": {"torch": "<script>"}}, "entry versions"),
+        ({"data": {"sha256": "0" * 64, "train": 0, "test": 1}}, "entry data.train"),
+        ({"versions": {"python": "3.11"}}, "the version of torch is missing"),
         ({"processor": "<b>"}, "entry processor"),
+        ({"processor": "\x9b31m"}, "entry processor"),  # turns a terminal red
         ({"git": {"commit": "<b>", "dirty": False}}, "entry git.commit"),
         ({"parameters": {"chapter": "a_direct", "epochs": -1}}, "parameter epochs"),
         ({"artefacts": {"../../elsewhere.csv": "0" * 64}}, "entry artefacts"),
@@ -208,10 +216,26 @@ def test_a_rightly_sealed_receipt_that_cant_be_used_is_listed_as_damaged(run, ch
         lambda lines: [lines[0], *["a,b,c\n"] * (len(lines) - 1)],
         lambda lines: [line.replace(",10.0,", ",,") for line in lines],
         lambda lines: [line.replace(",10.0,", ",11.0,") for line in lines],
+        lambda lines: [line.replace(",10.0,", ",0.1,") for line in lines],
+        lambda lines: [re.sub(r"^(a,[^,]*),0,", r"\1,0.5,", line) for line in lines],
+        lambda lines: [lines[0], *(f"{line.rpartition(',')[0]},inf\n" for line in lines[1:])],
         lambda lines: [lines[0], *(f"{line.rpartition(',')[0]},\n" for line in lines[1:])],
         lambda lines: [lines[0], *(f"{line.rpartition(',')[0]},<b>\n" for line in lines[1:])],
     ],
-    ids=["no row", "one row", "a row more", "columns", "words", "no lambda", "lambda", "no number", "markup"],
+    ids=[
+        "no row",
+        "one row",
+        "a row more",
+        "columns",
+        "words",
+        "no lambda",
+        "lambda",
+        "one lambda twice",
+        "half a seed",
+        "infinite",
+        "no number",
+        "markup",
+    ],
 )
 @pytest.mark.parametrize("file", ["metrics.csv", "curves.csv", "history.csv"])
 def test_a_rightly_sealed_run_with_odd_tables_is_listed_as_damaged(run, file, damage):
@@ -222,6 +246,41 @@ def test_a_rightly_sealed_run_with_odd_tables_is_listed_as_damaged(run, file, da
     receipt = run.receipt | {"run": twin.name, "artefacts": sums}
     (twin / "receipt.json").write_text(json.dumps(receipt | {"seal": seal(receipt)}))
     listed_as_damaged(run, twin, "can't be read")
+
+
+def test_a_run_under_a_name_that_its_parameters_dont_give_is_not_found(run, small):
+    """A receipt rightly sealed, and named as another run would be: its numbers are not that run's."""
+    other = perform.perform("a_direct", small | {"prior_std": 2})
+    shutil.rmtree(run.folder)
+    resealed(other, run=run.id)
+    with pytest.raises(RunError, match="has other parameters than the run's name says"):
+        perform.perform("a_direct", small)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda tensors: b"garbage",
+        lambda tensors: save({name: tensor[:1] for name, tensor in tensors.items()}),
+        lambda tensors: save({name.replace("W1", "W9"): tensor for name, tensor in tensors.items()}),
+        lambda tensors: save({name: tensor[..., :2].contiguous() for name, tensor in tensors.items()}),
+        lambda tensors: save({}),
+    ],
+    ids=["garbage", "a row", "a name", "widths", "nothing"],
+)
+def test_a_fine_tuning_from_a_posterior_of_no_network_is_refused(small, damage):
+    start = perform.perform("c_low_rank", chapters.defaults("c_low_rank") | small)
+    (start.folder / "posterior.safetensors").write_bytes(damage(to_flat(start.posterior)))
+    resealed(start)
+    tuned = assignments({n: v for n, v in small.items() if n not in ("force", "epochs")})
+    assert "posterior.safetensors can't be read" in ended(ccbook("run", "d", *tuned), 2)
+
+
+@pytest.mark.parametrize("kind", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_a_receipt_that_is_no_file_keeps_no_command_waiting(run, record, kind):
+    (record / "a_direct-odd").mkdir()
+    kind(record / "a_direct-odd" / "receipt.json")
+    assert run.id in ended(ccbook("runs"))
 
 
 def test_markup_in_the_name_of_a_copied_run_reaches_no_page(run):

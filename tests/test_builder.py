@@ -35,7 +35,8 @@ TOGETHER: list[tuple[str, dict[str, str]]] = [
     *(("a", {"profile": "quick"} | more) for more in ({}, {"epochs": "50"}, {"epochs": "1"})),
     ("a", {"profile": "quick", "seeds": "3,4"}), ("a", {"profile": "quick", "seeds": "3,4", "epochs": "9"}),
     ("a", {"momentum": "0.9"}), ("a", {"momentum": "0.9", "optimizer": "sgd"}), ("a", {"momentum": "1"}),
-    ("a", {"epochs": "0", "lambdas": "0,1", "hidden": "x"}), ("a", {"dataset": "OpticalDigits", "shuffle": "false"}),
+    ("a", {"epochs": "0", "lambdas": "0,1", "hidden": "x"}), ("a", {"dataset": "a\tb"}),
+    ("a", {"dataset": "OpticalDigits", "shuffle": "false"}),
     ("e", {"feed": "log", "stratified": "true", "samples": "20"}), ("a", {"precision": "bfloat16"}),
     ("a", {"lambdas": "[1, 2]", "hidden": "300,100", "epochs": "1000"}), ("g", {"slope": "false"}),
 ]  # fmt: skip

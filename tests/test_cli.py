@@ -78,7 +78,7 @@ def test_an_estimate_grows_with_the_work(settings, folder, small):
     often = history.estimate(p.model_copy(update={"epochs": 1000}), 200, on_record())
     assert once is not None
     assert often is not None
-    assert often[0] == pytest.approx(100 * once[0], rel=1)
+    assert often.seconds == pytest.approx(100 * once.seconds, rel=1)
 
 
 def test_help_lists_every_parameter_as_the_chapters_say_it():
@@ -218,6 +218,11 @@ def test_no_file_is_overwritten_unasked(small, record, tmp_path):
         ("--notebook", chapter), ("--notebook", chapter.with_name("new.ipynb")),
     ]:  # fmt: skip
         assert "name a new file" in ended(ccbook("run", "a", *small, "prior_std=2", option, file), 2)
+    (tmp_path / "loop").symlink_to("loop")
+    for file in (tmp_path / ("n" * 300), tmp_path / "loop" / "x", tmp_path / "mine.json" / "x", "/proc/x"):
+        assert "name another file" in ended(ccbook("run", "a", *small, "prior_std=2", "--receipt", file), 2)
+    both = ["--receipt", tmp_path / "one.ipynb", "--notebook", tmp_path / "one.ipynb"]
+    assert "name two files" in ended(ccbook("run", "a", *small, "prior_std=2", *both), 2)
     assert on_record() == [run]
     assert chapter.read_bytes() == text
 
@@ -241,6 +246,14 @@ def test_the_folder_of_runs_is_named_or_refused(record, tmp_path, monkeypatch):
     assert store.home() == ROOT / "book" / "runs"
     monkeypatch.setenv("CCBOOK_RUNS", "~/runs")
     assert store.home() == Path.home() / "runs"
+
+
+@pytest.mark.parametrize("line", ["PYTHONIOENCODING=ascii {} runs", "{} run a {} prior_std=3 2>&-", "{} runs 2>&-"])
+def test_a_terminal_without_greek_or_without_standard_error_is_no_failure(small, line):
+    ended(ccbook("run", "a", *small))
+    done = subprocess.run(["sh", "-c", line.format(shlex.join(CCBOOK), shlex.join(small))], capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert b"a_direct-" in done.stdout
 
 
 def test_a_diverged_run_says_where_and_ends_with_1(small, record):
@@ -336,6 +349,17 @@ def test_rm_takes_a_run_off_the_record_but_none_that_is_needed(small, record, mo
     ended(ccbook("rm", "--force", tuned.id))
     ended(ccbook("rm", start.id))
     assert list(record.iterdir()) == []
+
+
+def test_rm_removes_all_that_are_named_or_none(two, small):
+    one, other = two
+    assert "no run 'nothing' is on record" in ended(ccbook("rm", one.id, "nothing"), 2)
+    assert len(on_record()) == 2
+    assert ended(ccbook("rm", one.id, other.id, one.id)).split() == ["removed", one.id, "removed", other.id]
+    for method in ("c", "d"):
+        ended(ccbook("run", method, *small))
+    ended(ccbook("rm", *(run.id for run in on_record())))  # what starts from it goes too
+    assert on_record() == []
 
 
 def test_the_books_run_is_the_one_that_changes_nothing(monkeypatch, folder):

@@ -4,7 +4,7 @@ import torch
 
 from ccbook import parameters, perform
 from ccbook.machine import kernels, progress, workers
-from ccbook.records import verification
+from ccbook.records import history, verification
 from ccbook.records.run import ARTEFACTS, RunError, read
 from complexity_control.objective import kl
 from complexity_control.training import Model
@@ -133,3 +133,15 @@ def test_a_stack_too_large_for_the_memory_is_trained_in_halves(small, digits, mo
     assert list(dict.fromkeys(sizes)) == [6, 3, 1, 2]
     together, apart = (pd.concat([part.tables["metrics"] for part in parts]) for parts in (whole, split))
     pd.testing.assert_frame_equal(together, apart.reset_index(drop=True), rtol=1e-4)
+
+
+def test_an_estimate_has_a_start_up_and_the_range_of_its_like(run):
+    """Of runs like it that took 25, 45 and 65 s on one core, and of a short one that is mostly start-up."""
+    p, data = run.parameters, run.receipt["data"]
+    times = [run._replace(receipt=run.receipt | {"seconds": seconds, "cores": 1}) for seconds in (25.0, 45.0, 65.0)]
+    expected = history.estimate(p, data["train"], times)
+    assert expected
+    assert [expected.least, expected.seconds, expected.most] == pytest.approx([27, 45, 63])
+    assert str(expected) == "about 45 s (27 s to 63 s)"
+    short = history.estimate(p, data["train"], [run._replace(receipt=run.receipt | {"seconds": 2.4, "cores": 1})])
+    assert str(short) == "about 2 s"

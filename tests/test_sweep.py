@@ -246,6 +246,10 @@ def test_an_executor_that_isnt_installed_is_named(grid):
     assert "no executor '../x' is installed" in ended(ccbook("sweep", grid(), "--executor", "../x"), 2)
 
 
+def test_a_sweep_without_an_end_is_refused():
+    assert "more than 1,000,000 characters" in ended(ccbook("sweep", "/dev/zero"), 2)
+
+
 def test_numbers_of_a_sweep_are_read_as_they_are_written():
     jobs = sweep.plan("{methods: [a], product: {learning_rate: [1e-3, 1.0e-2, .5, 1]}, set: {epochs: 010}}")
     assert [job.parameters.learning_rate for job in jobs.values()] == [0.001, 0.01, 0.5, 1]

@@ -1,9 +1,11 @@
 """Runs handed on in one file: added where all of it is right, and refused with nothing changed where it isn't."""
 
 import io
+import json
 import shutil
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from ccbook import perform
 from ccbook.records import history, transfer
+from ccbook.records.crate import METADATA
 from ccbook.records.run import Run
 from tests.helpers import ccbook, ended, on_record
 
@@ -164,6 +167,10 @@ def server(file) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             content = file.read_bytes()
+            if self.path in ("/garbage", "/silence"):
+                time.sleep(2 * (self.path == "/silence"))
+                self.wfile.write(b"hello\r\n\r\n")
+                return
             self.send_response(404 if self.path == "/none" else 200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -178,9 +185,10 @@ def server(file) -> Iterator[str]:
         served.shutdown()
 
 
-def test_an_archive_is_fetched_from_an_address_whole_or_not_at_all(server, both, record):
+def test_an_archive_is_fetched_from_an_address_whole_or_not_at_all(server, both, record, monkeypatch):
     before = contents(record)
-    for path in ("half", "none"):
+    monkeypatch.setattr(transfer, "SILENCE", 0.2)
+    for path in ("half", "none", "garbage", "silence"):
         assert "Nothing was changed" in ended(ccbook("fetch", f"{server}/{path}"), 2)
         assert contents(record) == before
     assert "1 run added" in ended(ccbook("fetch", f"{server}/whole"))
@@ -201,3 +209,32 @@ def test_nothing_is_trained_where_that_is_forbidden(both, small, monkeypatch):
     assert perform.perform("a_direct", small) in both
     with pytest.raises(ValueError, match=r"isn't on record, and nothing is to be trained: `ccbook fetch FILE` adds"):
         perform.perform("a_direct", small | {"prior_std": 3})
+
+
+@pytest.fixture
+def crate(file, tmp_path) -> Path:
+    """The folder of the archive, unpacked by another tool."""
+    with tarfile.open(file) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    return tmp_path / "unpacked" / transfer.TOP
+
+
+def test_an_archive_says_in_its_metadata_what_made_each_file(crate, both):
+    entities = {entity["@id"]: entity for entity in json.loads((crate / METADATA).read_text())["@graph"]}
+    files = {str(path.relative_to(crate)) for path in crate.rglob("*.*")} - {METADATA}
+    assert {part["@id"] for part in entities["./"]["hasPart"]} == files
+    made = [entity for entity in entities.values() if entity["@type"] == "CreateAction"]
+    assert {result["@id"] for action in made for result in action["result"]} == files
+    assert {action["endTime"] for action in made} == {run.receipt["finished"] for run in both}
+    assert sorted("prior_std=2.0" in action["description"] for action in made) == [False, True]
+    for action in made:
+        assert entities[action["instrument"]["@id"]]["@type"] == "SoftwareApplication"
+        assert entities[action["object"]["@id"]]["identifier"] == both[0].receipt["data"]["sha256"]
+
+
+def test_an_archive_is_a_process_run_crate_to_its_own_validator(crate):
+    from rocrate_validator import models, services  # it takes a second, and only this test needs it
+
+    settings = {"rocrate_uri": str(crate), "profile_identifier": "process-run-crate", "offline": True}
+    result = services.validate(services.ValidationSettings(**settings))
+    assert not result.has_issues(models.Severity.REQUIRED), [issue.message for issue in result.get_issues()]

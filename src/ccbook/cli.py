@@ -1,11 +1,13 @@
 """The command ccbook; each of its commands imports what it needs when called: completion can't wait for torch."""
 
 import contextlib
+import io
 import json
 import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -97,8 +99,13 @@ def _new_file(context: click.Context, parameter: click.Parameter, value: Path | 
         from ccbook.records import store
 
         ours = {folder.resolve() for folder in (store.home(), ROOT / "chapters", ROOT / "src")}
-        if value.exists() or ours & {*value.resolve().parents}:
-            raise _failure(f"{value} is there already, or lies among runs or sources; name a new file", REFUSED)
+        try:
+            if value.is_symlink() or value.exists() or ours & {*value.resolve().parents}:
+                raise _failure(f"{value} is there already, or lies among runs or sources; name a new file", REFUSED)
+            there = next(folder for folder in value.absolute().parents if folder.exists())
+            tempfile.TemporaryFile(dir=there).close()
+        except (OSError, RuntimeError) as error:  # a name too long, a loop of links
+            raise _failure(f"{str(value)[:200]} can't be written ({error}); name another file", REFUSED) from None
     return value
 
 
@@ -143,6 +150,9 @@ TO_FILE = click.Path(dir_okay=False, path_type=Path)
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 def main() -> None:
     """The executable paper from the command line: its runs, and what they say of the paper."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without λ shows ?
 
 
 @main.command(cls=RunCommand)
@@ -163,6 +173,8 @@ def run(method: str, first: tuple, more: tuple, origin: str | None, dry_run: boo
     For example: ccbook run a --set prior_std=1.0 lambdas=0.1,10
     """
     pairs = _pairs(first + more)
+    if notebook and receipt and notebook.resolve() == receipt.resolve():
+        raise _failure(f"{notebook} can't be both notebook and receipt; name two files", REFUSED)
     with _reported("Nothing was recorded."):
         from ccbook import perform
         from ccbook.book import formats
@@ -278,8 +290,8 @@ def rm(names: tuple, force: bool) -> None:
     with _reported():
         from ccbook.records import history
 
-        for name in names:
-            click.echo(f"removed {history.remove(name, force)}")
+        for name in history.remove(names, force):
+            click.echo(f"removed {name}")
 
 
 @main.command()

@@ -70,6 +70,13 @@ def _affordable(widths: tuple[int, ...]) -> tuple[int, ...]:
     return widths
 
 
+def printable(value: str) -> str:
+    """The text, if it is one line of what can be seen."""
+    if not value.isprintable():
+        raise ValueError("there can be no line breaks and no control characters")
+    return value
+
+
 Number = BeforeValidator(_no_bool)
 Int = Annotated[int, Number]
 Float = Annotated[float, Number, AfterValidator(lambda value: value or 0.0)]  # -0.0 would be another run
@@ -132,8 +139,7 @@ class Parameters(pydantic.BaseModel):
     @field_validator("dataset")
     @classmethod
     def _known_dataset(cls, value: str, info: ValidationInfo) -> str:
-        if not value.isprintable():
-            raise ValueError("a name or folder has no line breaks and no control characters")
+        printable(value)
         try:
             return value if info.context == RECORDED else download.known(value)
         except (OSError, RuntimeError) as error:  # longer than a path may be; the home of nobody
@@ -167,7 +173,7 @@ class Hypernetwork(Parameters):
 class FineTuning(Parameters):
     """Parameters of (d) and (f)."""
 
-    start: str = Field(min_length=1, max_length=200)
+    start: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
 
 
 # what a method's own options of these types may be

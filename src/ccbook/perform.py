@@ -11,6 +11,7 @@ from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -140,10 +141,10 @@ def _train(p: Parameters, digits: Digits, begin: Run | None, cores: int, chosen:
             each = train_here(p, digits, jobs, bar)
     part = _joined(each)
     metrics = part.tables["metrics"]
-    lost = metrics[metrics.isna().any(axis="columns")]
+    lost = metrics[~np.isfinite(metrics["evidence"])]
     if len(lost):
         where = "lambda {:g}, seed {}".format(*lost.iloc[0][["lam", "seed"]])
-        raise DivergedError(f"the posterior at {where} is no distribution: its evidence is not a number. A hypernetwork"
+        raise DivergedError(f"the posterior at {where} is no distribution: its evidence is not finite. A hypernetwork"
                             " is trained for lambdas from 0.1 to 100 and may fail far from them")  # fmt: skip
     if begin:  # what the hypernetwork took is paid once, whatever number of lambdas is fine-tuned
         metrics["updates_shared"] = begin.metrics["updates_shared"].max()

@@ -85,7 +85,8 @@ class _Loader(yaml.SafeLoader):
 def read(file: Path) -> Plan:
     """The runs of a file. Raises: SweepError, naming the file and every fault."""
     try:
-        return plan(file.read_text(encoding="utf-8"))
+        with file.open(encoding="utf-8") as content:
+            return plan(content.read(LONGEST + 1))
     except (UnicodeDecodeError, SweepError) as error:
         raise SweepError(f"{file}: {error}") from error
 
@@ -111,7 +112,7 @@ def plan(text: str) -> Plan:
 
 def _entries(text: str) -> tuple[dict[int, Entry], list[str]]:
     if len(text) > LONGEST:
-        raise SweepError(f"it has {len(text):,} characters; at most {LONGEST:,} are read")
+        raise SweepError(f"it has more than {LONGEST:,} characters")
     try:
         content = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError) as error:
@@ -162,10 +163,10 @@ def forecast(jobs: Plan) -> str:
     for p, _ in tqdm(jobs.values(), unit="run", desc="sweep", leave=False):
         p, _, train, found = history.sought(p, startless=True, load=load)
         expected = None if found else history.estimate(p, train, on_record)
-        seconds += expected[0] if expected else 0
+        seconds += expected.seconds if expected else 0
         missing += not found
         unknown += not found and not expected
-        price = "on record" if found else f"about {duration(expected[0])}" if expected else "?"
+        price = "on record" if found else f"about {duration(expected.seconds)}" if expected else "?"
         lines.append(f"{price:<14}{history.command(p)}")
     total = f", to take about {duration(seconds)} one after the other" if seconds else ""
     new = f"; {unknown} of a kind that has no run on record yet" if unknown else ""

@@ -38,10 +38,12 @@
     _ends: (values) => values.length !== 2 || values[0] >= values[1],
     _affordable: (widths) => weights(widths) > known.weights,
   };
+  const UNSEEN = /(?! )[\p{C}\p{Z}]/u; // as Python's isprintable
   const weights = (widths) => widths.slice(1).reduce((sum, width, k) => sum + width * widths[k], 0);
 
   const read = (field, text) => {
-    if (field.choices || field.type === "string") return { value: text, faults: [] };
+    if (field.choices) return { value: text, faults: [] };
+    if (field.type === "string") return { value: text, faults: UNSEEN.test(text) ? [[field.name, words.printable]] : [] };
     if (field.type !== "array") {
       const { value, fault } = fromText(field, text);
       return { value, faults: fault ? [[field.name, fault]] : [] };
@@ -90,9 +92,15 @@
     const close = rated.filter(([ratio]) => ratio > 0.1 && ratio < 10);
     const rates = (close.length ? close : rated).map(([ratio, seconds]) => seconds / ratio).sort((a, b) => a - b);
     if (p.device !== "cpu" || !rates.length || !size) return "unknown: no run of this kind is in the book";
-    const middle = (rates[Math.floor((rates.length - 1) / 2)] + rates[Math.floor(rates.length / 2)]) / 2;
     const cores = models * steps > known.worth ? Math.min(known.cores, models) : 1;
-    return `about ${duration(middle / cores)} on ${count(cores, "core")}, estimated from ${count(rates.length, "past run")}`;
+    const quantile = (share) => {
+      const place = share * (rates.length - 1), [low, high] = [Math.floor(place), Math.ceil(place)];
+      return (rates[low] + (rates[high] - rates[low]) * (place - low)) / cores;
+    };
+    const startUp = Math.min(known.start_up, quantile(0.5));
+    const [middle, ...ends] = [0.5, 0.05, 0.95].map((share) => duration(quantile(share) + startUp));
+    const range = ends[0] === ends[1] ? "" : ` (${ends[0]} to ${ends[1]})`;
+    return `about ${middle}${range} on ${count(cores, "core")}, estimated from ${count(rates.length, "past run")}`;
   };
 
   const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);

@@ -52,7 +52,7 @@ def bar(folder: Path, what: str, epochs: int) -> Iterator[Bar]:
     """
     try:  # the terminal behind a kernel, because a notebook would store every frame of the bar
         descriptor = sys.stderr.fileno()
-    except io.UnsupportedOperation:  # a kernel that captures no descriptors has left the first one alone
+    except (io.UnsupportedOperation, AttributeError):  # a kernel captures none, or there is no standard error at all
         descriptor = sys.__stderr__.fileno() if sys.__stderr__ else os.open(os.devnull, os.O_WRONLY)
     own = folder / ".progress" / str(os.getpid())
     with os.fdopen(os.dup(descriptor), "w") as terminal:

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +24,8 @@ from ccbook.records.provenance import processor
 from ccbook.records.run import Run, RunError, read
 from ccbook.wording import assignments, count, did_you_mean, duration, mean_sd
 from complexity_control import training
+
+START_UP = 5.0  # seconds of a training, at most: processes are started, and the gradient is compiled
 
 
 def all_runs() -> tuple[list[Run], list[str]]:
@@ -195,30 +196,52 @@ def _code(one: Run, other: Run) -> str:
     return "".join(lines)
 
 
-def estimate(p: Parameters, train: int, on_record: Sequence[Run]) -> tuple[float, int, int] | None:
-    """How long a run will take, by the median rate of its like on record; None without any.
+class Estimate(NamedTuple):
+    """How long a run will take."""
 
-    Rather of those of its size, because a short run is mostly start-up.
+    seconds: float
+    least: float  # seconds, and
+    most: float  # of nine in ten runs like it
+    cores: int  # that it is spread over
+    past: int  # runs like it on record
+
+    def __str__(self) -> str:
+        ends = [duration(self.least), duration(self.most)]
+        return f"about {duration(self.seconds)}" + f" ({ends[0]} to {ends[1]})" * (ends[0] != ends[1])
+
+
+def estimate(p: Parameters, train: int, on_record: Sequence[Run]) -> Estimate | None:
+    """How long a run will take, by the median rate of its like on record, and a start-up; None without any.
+
     Args: train, digits to train on; on_record, all runs.
-    Returns: seconds, the cores that it is spread over, and the number of its like.
     """
     size = _size(p, train)
     rated = [(past / size, seconds) for past, seconds in like(p.method, p.device, on_record)]
     near = [pair for pair in rated if 0.1 < pair[0] < 10] or rated
     if not near:
         return None
+    rates = [seconds / ratio for ratio, seconds in near]
     cores = workers.cores_for(p.models, training.steps(train, p.settings), p.device)
-    return median(seconds / ratio for ratio, seconds in near) / cores, cores, len(near)
+    seconds, least, most = (rate / cores for rate in np.quantile(rates, [0.5, 0.05, 0.95]))
+    start_up = min(START_UP, seconds)
+    return Estimate(seconds + start_up, least + start_up, most + start_up, cores, len(near))
 
 
 def like(method: str, device: str, on_record: Sequence[Run]) -> list[tuple[float, float]]:
-    """Size and seconds on one core of the runs of a method's function on a device, rather on this processor."""
+    """Size of the runs of a method's function on a device, rather on this processor, and seconds on one core.
+
+    Without the start-up: of a run of some seconds it may be half, of a longer one no more than a few.
+    """
     function = chapters.METHODS[method].function
     found = [run for run in on_record if chapters.METHODS[run.parameters.method].function == function]
     found = [run for run in found if run.parameters.device == device]
     found = [run for run in found if run.receipt["processor"] == processor(device)] or found
-    return [(_size(run.parameters, run.receipt["data"]["train"]),
-             max(run.receipt["seconds"], 0.1) * run.receipt["cores"]) for run in found]  # fmt: skip
+    pairs = []
+    for run in found:
+        seconds, cores = run.receipt["seconds"], run.receipt["cores"]
+        trained = max(seconds - START_UP, seconds / 2, 0.1)
+        pairs.append((_size(run.parameters, run.receipt["data"]["train"]), trained * cores))
+    return pairs
 
 
 def _size(p: Parameters, train: int) -> float:
@@ -251,8 +274,7 @@ def forecast(p: Parameters, startless: bool = False) -> str:
         lines += [f"on record   {'yes: it would be trained again, and compared' if found else 'no'}"]
         price = "unknown: no run of this kind is on record yet"
         if expected := estimate(p, train, all_runs()[0]):
-            seconds, cores, past = expected
-            price = f"about {duration(seconds)} on {count(cores, 'core')}, estimated from {count(past, 'past run')}"
+            price = f"{expected} on {count(expected.cores, 'core')}, estimated from {count(expected.past, 'past run')}"
         lines += [f"would take  {price}"]
     changed, usual = changes(p), chapters.defaults(p.chapter)
     for name, value in p.model_dump(mode="json", exclude={"chapter", "force"}).items():
@@ -287,19 +309,24 @@ def published() -> list[Run]:
     return [find(name) for name in sorted(named)]
 
 
-def remove(given: str, force: bool = False) -> str:
-    """Take a run off the record. Returns: its name. Raises: RunError if something stands on it, unless forced."""
-    run = full_name(given)
-    if not force:
-        whole, _ = all_runs()
+def remove(given: Sequence[str], force: bool = False) -> list[str]:
+    """Take runs off the record. Returns: their names.
+
+    Raises: RunError if one isn't there or something else stands on it, unless forced; then none is removed.
+    """
+    removed = list(dict.fromkeys(map(full_name, given)))
+    whole = all_runs()[0]
+    for run in [] if force else removed:
         reasons = [f"book/results/{file} stands on it" for file, names in behind_results().items() if run in names]
         reasons = reasons or ["it is the paper's own" for other in whole if other.id == run and is_books(other)]
-        reasons += [f"{other.id} starts from it" for other in whole if other.receipt["parameters"].get("start") == run]
+        reasons += [f"{other.id} starts from it" for other in whole
+                    if other.receipt["parameters"].get("start") == run and other.id not in removed]  # fmt: skip
         if reasons:
             raise RunError(f"{run} is needed: {'; '.join(reasons)}. `ccbook rm --force {run}` removes it all the same")
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=store.home()) as aside:
-        (store.home() / run).rename(Path(aside) / run)  # off the record in one step
-    return run
+    for run in removed:
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=store.home()) as aside:
+            (store.home() / run).rename(Path(aside) / run)  # off the record in one step
+    return removed
 
 
 def execute(run: Run, notebook: Path) -> None:
@@ -308,4 +335,5 @@ def execute(run: Run, notebook: Path) -> None:
 
     p = run.parameters
     values = p.model_dump(mode="json", exclude={"chapter", "force"})
+    notebook.parent.mkdir(parents=True, exist_ok=True)
     papermill.execute_notebook(ROOT / "chapters" / f"{p.chapter}.ipynb", notebook, values, progress_bar=False)

@@ -4,25 +4,35 @@ import hashlib
 import json
 from collections.abc import Mapping
 from fnmatch import fnmatch
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from typing_extensions import TypedDict
 
 from ccbook import chapters
-from ccbook.parameters import Hypernetwork, Parameters, format_errors, resolved
+from ccbook.parameters import Hypernetwork, Parameters, format_errors, printable, resolved
 from ccbook.records import provenance
-from complexity_control.posterior import Params, Posterior, from_flat
+from complexity_control.posterior import Params, Posterior, from_flat, shapes
 from complexity_control.pruning import PERCENTS
 
 # what a receipt says lands on pages and in paths, and its seal is no signature: anybody can compute it
 NAME, FILE = r"[a-z]\w{0,100}-[0-9a-z]+", r"([a-z_]\w*/)*[a-z_]\w*\.[a-z]+"  # of a run; in its folder, never outside
-Text = Annotated[str, Field(max_length=200, pattern=r"^[^<>&\"`\x00-\x1f]*$")]
+Text = Annotated[str, Field(max_length=200, pattern=r"^[^<>&\"`]*$"), AfterValidator(printable)]
+Count = Annotated[int, Field(ge=1, le=2**32)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def _of_torch(versions: dict[str, str]) -> dict[str, str]:
+    if "torch" not in versions:
+        raise ValueError("the version of torch is missing")
+    return versions
 
 
 class Receipt(BaseModel):
@@ -32,19 +42,20 @@ class Receipt(BaseModel):
 
     run: str = Field(pattern=f"^{NAME}$")
     parameters: dict[str, Any]
-    data: TypedDict("Data", {"sha256": Sha256, "train": int, "test": int})  # type: ignore[valid-type]
+    data: TypedDict("Data", {"sha256": Sha256, "train": Count, "test": Count})  # type: ignore[valid-type]
     artefacts: dict[Annotated[str, Field(pattern=f"^{FILE}$")], Sha256]
     finished: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")
-    seconds: float = Field(ge=0)
-    cores: int = Field(ge=1)
+    seconds: float = Field(ge=0, le=1e9)
+    cores: Count
     git: TypedDict("Git", {"commit": Text | None, "dirty": bool})  # type: ignore[valid-type]
-    versions: dict[Text, Text]
+    versions: Annotated[dict[Text, Text], AfterValidator(_of_torch)]
     processor: Text
     seal: Sha256
 
 
 ARTEFACTS = ("curves.csv", "history.csv", "metrics.csv", "posterior.safetensors")  # each run has them
-METRICS = "lam accuracy accuracy_curve_mean stability log_likelihood kl evidence updates updates_shared"
+METRICS = ["accuracy", "accuracy_curve_mean", "stability", "log_likelihood", "kl", "evidence", "updates",
+           "updates_shared"]  # fmt: skip
 
 
 class RunError(ValueError):
@@ -110,8 +121,18 @@ class Run(NamedTuple):
 
     @property
     def posterior(self) -> Posterior:
-        """The trained posteriors, stacked in the order of the metrics' rows."""
-        return from_flat(load_file(self.folder / "posterior.safetensors"))
+        """The trained posteriors, stacked in the order of the metrics' rows. Raises: RunError if they are no such."""
+        file, p = self.folder / "posterior.safetensors", self.parameters
+        try:
+            q = from_flat(tensors := load_file(file))
+            widths = [q.mean["W1"].shape[1], *p.hidden, q.mean[f"b{len(p.hidden) + 1}"].shape[1]]
+            stack = len(p.lambdas) * len(p.seeds)
+            expected = {f"{part}.{n}": (stack, *s) for part in Posterior._fields for n, s in shapes(widths).items()}
+            if {n: tuple(t.shape) for n, t in tensors.items()} != expected:
+                raise ValueError("the tensors are not of the run's network")
+        except (SafetensorError, KeyError, IndexError, ValueError) as error:
+            raise RunError(f"{file} can't be read ({error})") from error
+        return q
 
     @property
     def numbers(self) -> dict[str, str]:
@@ -122,7 +143,7 @@ class Run(NamedTuple):
     def sources(self) -> dict[str, str]:
         """The science sources that the run was made by; runs of earlier versions have none."""
         files = [file for file in self.receipt["artefacts"] if file.endswith(".py")]
-        return {file.removeprefix("science/"): (self.folder / file).read_text() for file in files}
+        return {file.removeprefix("science/"): (self.folder / file).read_text(errors="replace") for file in files}
 
 
 def read(folder: Path, pattern: str = "*") -> Run:
@@ -148,14 +169,20 @@ def read(folder: Path, pattern: str = "*") -> Run:
     for file, sha256 in receipt["artefacts"].items():
         if fnmatch(file, pattern) and (not (folder / file).is_file() or checksum(folder / file) != sha256):
             raise RunError(f"{folder / file} is missing, or isn't the file of its receipt. {remedy}")
-    models, losses = len(p.lambdas) * len(p.seeds), "epoch loss" + " lam" * (not isinstance(p, Hypernetwork))
-    for file, columns, count in (("metrics.csv", METRICS, models), ("history.csv", losses, p.models * p.epochs),
-                                 ("curves.csv", "lam pruned_percent accuracy", models * len(PERCENTS))):  # fmt: skip
+    models = {"lam": p.lambdas, "seed": p.seeds}
+    trained = {"seed": p.seeds} if isinstance(p, Hypernetwork) else models
+    for file, keys, columns in (
+        ("metrics.csv", models, METRICS),
+        ("curves.csv", models | {"pruned_percent": PERCENTS}, ["accuracy"]),
+        ("history.csv", trained | {"epoch": range(1, p.epochs + 1)}, ["loss"]),
+    ):
         try:
             rows = pd.read_csv(folder / file).drop(columns="method").astype(float)
-            unknown = rows[["seed", *columns.split()]].isna().any(axis=None)
-            if unknown or len(rows) != count or not {*rows["lam"].dropna()} <= {*p.lambdas}:
+            if sorted(rows[[*keys]].itertuples(index=False, name=None)) != sorted(product(*keys.values())):
                 raise ValueError("its rows are not those of the run's lambdas, seeds and epochs")
+            # stability alone may be infinite: of a model that loses all by pruning
+            if not np.isfinite(rows[columns].replace({"stability": {np.inf: 1}})).all(axis=None):
+                raise ValueError("a number in it is none")
         except (ValueError, KeyError) as error:
             raise RunError(f"{folder / file} can't be read ({error}). {remedy}") from error
     return Run(folder, receipt)

@@ -86,14 +86,18 @@ def start(p: FineTuning, digits: Digits | None = None) -> Run:
 def find(p: Parameters, digits: Digits) -> Run | None:
     """The run with these parameters, if it is on record. Raises: RunError if it isn't what its receipt says."""
     folder = home() / runs.name(p, fingerprint(digits))
-    return read(folder) if (folder / "receipt.json").is_file() else None
+    if not (folder / "receipt.json").is_file():
+        return None
+    if not (found := read(folder)).current:
+        raise RunError(f"{folder / 'receipt.json'} has other parameters than the run's name says. Delete the folder")
+    return found
 
 
 def folders() -> list[Path]:
     """The folders of all runs, damaged ones too, in the order of their names. Raises: RunError if there is a file."""
     if home().exists() and not home().is_dir():
         raise RunError(f"{home()} is no folder. Change that, or CCBOOK_RUNS")
-    return sorted(receipt.parent for receipt in home().glob("[!.]*/receipt.json"))
+    return sorted(receipt.parent for receipt in home().glob("[!.]*/receipt.json") if receipt.is_file())
 
 
 def of_paper(profile: str, device: str = "cpu") -> dict[str, Run]:

@@ -1,5 +1,11 @@
-"""Runs in one compressed file, to be handed on: written, and put on another record once all of it is verified."""
+"""Runs in one compressed file, to be handed on: written, and put on another record once all of it is verified.
 
+Unpacked it is a Process Run Crate; its metadata are for other tools, and are not read here.
+"""
+
+import http.client
+import io
+import json
 import os
 import re
 import shutil
@@ -11,25 +17,33 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ccbook.records import store
+from ccbook.records.crate import METADATA, crate
 from ccbook.records.run import FILE, NAME, Run, RunError, read
 
 TOP = "ccbook-runs-1"  # the folder in it; another layout will have another number
+SILENCE = 60  # seconds that a server may keep silent
+RESERVE = 2**28  # bytes that a download leaves free
 
 
 def write(file: Path, runs: Sequence[Run]) -> None:
     """Write runs to a file, whole or not at all."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    partial = file.with_name(f".{file.name[:100]}.{os.getpid()}")
+    file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tarfile.open(partial, "w:gz") as archive:
+            _append(archive, METADATA, json.dumps(crate(runs), indent=1, ensure_ascii=False).encode())
             for run in runs:
                 for name in ("receipt.json", *run.receipt["artefacts"]):
-                    member = tarfile.TarInfo(f"{TOP}/{run.id}/{name}")  # of nobody, and of no time
-                    member.size = (run.folder / name).stat().st_size
-                    with (run.folder / name).open("rb") as content:
-                        archive.addfile(member, content)
+                    _append(archive, f"{run.id}/{name}", (run.folder / name).read_bytes())
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _append(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(f"{TOP}/{name}")  # of nobody, and of no time
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
 
 
 def add(source: str) -> tuple[list[Run], list[Run]]:
@@ -43,9 +57,9 @@ def add(source: str) -> tuple[list[Run], list[Run]]:
         try:
             if source.startswith(("https://", "http://")):
                 file = place / "archive"
-                urllib.request.urlretrieve(source, file)  # one cut short is an error of its own
+                _download(source, file)
             runs = list(_unpacked(file, place))
-        except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
+        except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError, http.client.HTTPException) as error:
             if isinstance(error, urllib.request.HTTPError):
                 error.close()  # it is an answer, too
             reason = str(error).replace(f"{place / TOP}/", "").partition(". Delete")[0]
@@ -54,17 +68,26 @@ def add(source: str) -> tuple[list[Run], list[Run]]:
         return [store.keep(run) for run in runs if run not in there], there
 
 
+def _download(address: str, file: Path) -> None:
+    with urllib.request.urlopen(address, timeout=SILENCE) as answer, file.open("wb") as content:
+        while part := answer.read(2**20):  # one cut short shows when it is unpacked
+            content.write(part)
+            if shutil.disk_usage(file.parent).free < RESERVE:
+                raise ValueError("too large here")
+
+
 def _unpacked(file: Path, place: Path) -> Iterator[Run]:
     """The runs of an archive, verified: each with the files of its receipt, and no others."""
     free = shutil.disk_usage(place).free
     with tarfile.open(file, "r:gz") as archive:
         for member in archive:
             free -= member.size
-            if not member.isreg() or not re.fullmatch(f"{TOP}/{NAME}/{FILE}", member.name, re.ASCII) or free < 0:
+            expected = re.fullmatch(f"{TOP}/({NAME}/{FILE}|{METADATA})", member.name, re.ASCII)
+            if not member.isreg() or not expected or free < 0:
                 raise ValueError(f"{member.name!r} is no file of an archive of this version, or too large here")
             archive.extract(member, place, filter="data")
         archive.fileobj.read(tarfile.RECORDSIZE)  # type: ignore[union-attr] # to the end, where gzip has a checksum
-    for folder in sorted((place / TOP).glob("*")):
+    for folder in sorted((place / TOP).glob("*/")):
         run, files = read(folder), {str(file.relative_to(folder)) for file in folder.rglob("*.*")}
         if files != {"receipt.json", *run.receipt["artefacts"]}:
             raise ValueError(f"{run.id} has other files than its receipt says")
