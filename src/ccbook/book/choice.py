@@ -105,7 +105,7 @@ def table(found: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
         text[_range(str(name)), f"judged by {goal}"] = "; ".join(steps)
     shown = pd.Series(text).unstack(sort=False)
     caption = (
-        f"The cheapest method within {GAPS['accuracy'].format(100 * NEAR['accuracy'])} of the best accuracy, or "
+        f"The cheapest method within {100 * NEAR['accuracy']:g} point of the best accuracy, or "
         f"{NEAR['evidence']:.0%} of the best evidence, and from how many values of λ (up to {MOST})."
     )
     return artefacts.table("cost-best", shown, caption, found, runs.values())

@@ -19,7 +19,7 @@ from ccbook.chapters import METHODS
 from ccbook.compare import cells
 from ccbook.records.run import Run
 
-ROW = 0.165  # inches
+ROW = 0.155  # inches
 SCALES = {"evidence": -1, "updates": 1e-9}  # logarithmic axes: without negative numbers, and in billions
 
 
@@ -39,10 +39,7 @@ def figure(judged: pd.DataFrame, number: int, runs: Mapping[str, Run]) -> artefa
     ]
     chart.legend(handles=handles, loc="outside lower center", ncols=3, fontsize="small")
     chart.suptitle("\n".join({mark(run) for run in runs.values()} - {""}), color="firebrick", fontsize="medium")
-    caption = (
-        f"Table {number}: the paper's values (○), ours with the 95% interval of the mean over the seeds (●), and the "
-        "band in which ours agrees. On the right the verdict's sign."
-    )
+    caption = f"Table {number}: the paper's values, ours, the band in which ours agrees, and the verdict's sign."
     words = " ".join(map(in_words, parts))
     return artefacts.figure(f"results-table{number}", chart, caption, f"Table {number}. {words}", rows, runs.values())
 
@@ -81,7 +78,7 @@ def draw(own: pd.DataFrame, ax: Axes) -> None:
     line = 0
     for method, cases in own.groupby("method"):
         if titled:
-            ax.text(0.01, line, str(METHODS[str(method)]), transform=left, va="center", fontsize="small", weight="bold")
+            ax.text(0.01, line, str(METHODS[str(method)]), transform=left, va="center", fontsize=9, weight="bold")
             line += 1
         for cell in cases.to_dict("records"):
             ticks[line] = f"λ = {cell['lam']:g}" if titled else str(METHODS[str(method)])
@@ -96,7 +93,7 @@ def draw(own: pd.DataFrame, ax: Axes) -> None:
             ax.text(1.02, line, SIGNS[cell["verdict"]], transform=right, va="center")
             line += 1
     ax.set(yticks=list(ticks), ylim=(line - 0.4, -0.6), xmargin=0.03)
-    ax.set_yticklabels(list(ticks.values()), fontsize="small")
+    ax.set_yticklabels(list(ticks.values()), fontsize=9)
     ax.grid(visible=False, axis="y")
     better = "better →" if titled else "in billions, ← fewer"  # on every axis of quality, right is better
     ax.set_xlabel(f"{TITLES[quantity]}, {better}")

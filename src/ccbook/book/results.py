@@ -112,7 +112,7 @@ def compared(judged: pd.DataFrame) -> Styler:
     text: dict[str, dict[str, str]] = {}
     for cell in judged.to_dict("records"):
         ours, paper = metric(cell["quantity"], cell["mean"], cell["sd"]), metric(cell["quantity"], cell["paper"])
-        shown = f"{ours} {SIGNS[cell['verdict']]}</span><br><small>paper {paper}</small>"
+        shown = f"{ours} {SIGNS[cell['verdict']]}</span><br> <small>paper {paper}</small>"
         column = text.setdefault("all λ" if np.isnan(cell["lam"]) else f"λ = {cell['lam']:g}", {})
         column[str(METHODS[cell["method"]])] = f'<span id="{anchor(cell)}">{shown}'
     # one line each for ours and for the paper's, whatever the width of the page
