@@ -19,7 +19,7 @@ from ccbook.chapters import METHODS
 from ccbook.compare import cells
 from ccbook.records.run import Run
 
-ROW = 0.155  # inches
+ROW = 0.145  # inches
 SCALES = {"evidence": -1, "updates": 1e-9}  # logarithmic axes: without negative numbers, and in billions
 
 
