@@ -43,7 +43,8 @@ def measured(runs: Mapping[str, Run]) -> pd.DataFrame:
     for goal, (name, ends) in product(NEAR, RANGES.items()):
         own = {"behind": behind[goal].loc[[*ends]].mean(), "accuracy": means["accuracy"].loc[[*ends]].mean()}
         tables.append(priced.assign(goal=goal, range=name, **own).reset_index())
-    return pd.concat(tables, ignore_index=True)[["goal", "range", "method", "behind", "accuracy", "once", "each"]]
+    columns = ["goal", "range", "method", "behind", "accuracy", "once", "each"]
+    return pd.concat(tables, ignore_index=True)[columns].round(6)  # what its file says is what the page says
 
 
 def best(own: pd.DataFrame, number: int) -> pd.Series:
