@@ -401,9 +401,9 @@ def test_the_sentence_says_what_the_package_counts(lab, books_runs, direct, digi
     move(lab, "lambda", 0.6)
     lab.wait_for_function("document.getElementById('x-sentence').textContent.startsWith('λ = 3.98: ')")
     said = re.fullmatch(
-        r"λ = 3.98: (\d+) hidden units? in use, (.+) of the weights removable for 2 points of accuracy, "
-        r"with 40% removed (as accurate as|([\d.]+) points (below|above)) direct training. "
-        r"That has at λ = 10 (\d+) hidden units? in use, (.+) of the weights removable for 2 points of accuracy\.",
+        r"λ = 3.98: (\d+) hidden units? in use, (.+) of the weights removable for 2 points of accuracy; "
+        r"with 40% removed, (as accurate as|([\d.]+) points (below|above)) direct training "
+        r"\(at λ = 10: (\d+) in use, (.+) removable\)\.",
         lab.inner_text("#x-sentence"),
     )
     assert said

@@ -2,7 +2,7 @@
 // first.
 addEventListener("load", async () => {
   await window.MathJax?.startup?.promise;
-  const LEAST = 75; // percent: smaller isn't read
+  const LEAST = 70; // percent: smaller isn't read
   const fit = () => {
     for (const equation of document.querySelectorAll("div.math mjx-container")) {
       const box = equation.parentElement;

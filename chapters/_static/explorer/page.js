@@ -128,16 +128,14 @@
   }
 
   function say() {
-    const counted = ({ q }, { accuracies }) => {
-      const units = explorer.unitsInUse(q), percent = explorer.removable(accuracies, POINTS);
-      return `${units} hidden unit${units === 1 ? "" : "s"} in use, ` +
-        `${percent ? `${percent}%` : `less than ${explorer.LEVELS[1]}%`} of the weights removable for ${POINTS} points of accuracy`;
-    };
+    const units = explorer.unitsInUse(current.q);
+    const removable = ({ accuracies }) => `${explorer.removable(accuracies, POINTS) || `less than ${explorer.LEVELS[1]}`}%`;
     const behind = Math.round(1000 * (beside.accuracy - current.accuracy)) / 10, { percent } = current;
     const standing = behind ? `${Math.abs(behind).toFixed(1)} points ${behind > 0 ? "below" : "above"}` : "as accurate as";
     get("sentence").textContent =
-      `λ = ${short(curveOf.lam)}: ${counted(current, curveOf)}, ${percent ? `with ${percent}% removed ` : ""}${standing} direct ` +
-      `training. That has at λ = ${short(beside.lam)} ${counted(beside, beside)}.`;
+      `λ = ${short(curveOf.lam)}: ${units} hidden unit${units === 1 ? "" : "s"} in use, ${removable(curveOf)} of the weights ` +
+      `removable for ${POINTS} points of accuracy; ${percent ? `with ${percent}% removed, ` : ""}${standing} direct training ` +
+      `(at λ = ${short(beside.lam)}: ${explorer.unitsInUse(beside.q)} in use, ${removable(beside)} removable).`;
   }
 
   let resting = 0; // once the sliders rest, the address gets the setting and a screen reader hears the numbers

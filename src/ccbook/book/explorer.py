@@ -202,7 +202,8 @@ def price_map(run: Run, runs: Iterable[Run]) -> artefacts.Artefact:
 
 
 def table(rows: pd.DataFrame) -> Styler:
-    """The surface: a row for each method and share of removed weights, a column for each lambda."""
-    named = rows.assign(method=rows["method"].map("({})".format), lam=rows["lam"].map("λ = {:.3g}".format))
-    shown = named.pivot_table(values="accuracy", index=["method", "pruned_percent"], columns="lam", sort=False)
-    return shown.rename_axis(["method", "% removed"]).rename_axis(columns=None).style.format("{:.3f}")
+    """The surface at the paper's lambdas: a row for each share of removed weights, a column for method and lambda."""
+    few = rows[rows["lam"].round(6).isin(printed.LAMBDAS)]
+    named = few.assign(method=few["method"].map("({})".format), lam=few["lam"].map("λ = {:g}".format))
+    shown = named.pivot_table(values="accuracy", index="pruned_percent", columns=["method", "lam"], sort=False)
+    return shown.rename_axis("% removed").rename_axis(columns=[None, None]).style.format("{:.3f}")

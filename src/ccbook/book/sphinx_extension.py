@@ -115,7 +115,7 @@ def _prepare(app: Sphinx, page: str, source: list[str]) -> None:
 def _correct(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
     """Say how to cite the page, and give a bibliography's entries a role that ARIA still has, not docutils'."""
     if "body" in context:
-        title = "" if page == app.config.root_doc else Markup(context["title"]).striptags()
+        title = "" if page == app.config.root_doc else re.sub(r"^[\d.]+\s", "", Markup(context["title"]).striptags())
         body = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
         context["body"] = body + citation.box(title)
         context["metatags"] += citation.meta(title)
