@@ -138,7 +138,8 @@ def page(kept: Sweep, many: list[Run], tmp_path: Path) -> Path:
     notebook["cells"] = [{"cell_type": "markdown", "id": "0", "metadata": {}, "source": ["# Every run"]}]
     (source / "reruns.ipynb").write_text(json.dumps(notebook))
     (source / "extra").mkdir()
-    command = [sys.executable, "-m", "jupyter_book", "build", str(source), "--warningiserror", "--nitpick", "--quiet"]
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    command = [jupyter_book, "build", source, "--warningiserror", "--nitpick", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return source / "_build" / "html" / "runs" / f"{kept.name}.html"
