@@ -139,12 +139,13 @@ def page(kept: Sweep, many: list[Run], tmp_path: Path) -> Path:
     (source / "reruns.ipynb").write_text(json.dumps(notebook))
     (source / "extra").mkdir()
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
-    command = [jupyter_book, "build", source, "--warningiserror", "--nitpick", "--quiet"]
+    command = [str(jupyter_book), "build", str(source), "--warningiserror", "--nitpick", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return source / "_build" / "html" / "runs" / f"{kept.name}.html"
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(pdf.find() is None, reason=pdf.MISSING)
 def test_the_page_opens_within_two_seconds_and_is_whole_in_four_ways(page, kept, many, folder):
     text = BeautifulSoup(page.read_text(), "html.parser")
