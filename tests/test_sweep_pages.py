@@ -138,12 +138,14 @@ def page(kept: Sweep, many: list[Run], tmp_path: Path) -> Path:
     notebook["cells"] = [{"cell_type": "markdown", "id": "0", "metadata": {}, "source": ["# Every run"]}]
     (source / "reruns.ipynb").write_text(json.dumps(notebook))
     (source / "extra").mkdir()
-    command = [sys.executable, "-m", "jupyter_book", "build", str(source), "--warningiserror", "--nitpick", "--quiet"]
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    command = [str(jupyter_book), "build", str(source), "--warningiserror", "--nitpick", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return source / "_build" / "html" / "runs" / f"{kept.name}.html"
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(pdf.find() is None, reason=pdf.MISSING)
 def test_the_page_opens_within_two_seconds_and_is_whole_in_four_ways(page, kept, many, folder):
     text = BeautifulSoup(page.read_text(), "html.parser")

@@ -12,6 +12,7 @@ from IPython.display import HTML
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from ccbook.book import artefacts, plots
 from ccbook.book.formats import TITLES, in_words, mark, metric, typed
@@ -23,10 +24,11 @@ from ccbook.records.sweeps import Sweep
 from ccbook.wording import count, duration
 
 FEW = 3  # runs that are called the best
+SIZE = {"height": 1.7, "aspect": 2.4}  # of a panel, as seaborn has it
 LARGE = 10  # a ratio that takes a logarithmic axis
 AXES = {"lam": "λ", "chapter": "method"}  # what a reader calls a column
 EXPLAINED = ("The mean over all other parameters and over the seeds, with a band or a bar from the least run to the "
-             "greatest. The colour is λ.")  # fmt: skip
+             "greatest. Colours and marks stand for λ.")  # fmt: skip
 STYLE = "display: grid; grid-template-columns: repeat(auto-fit, minmax(min(17rem, 100%), 1fr)); gap: 1rem"
 
 
@@ -98,7 +100,7 @@ def figure(rows: pd.DataFrame, parameter: str) -> Figure:
     hue = None if parameter == "lam" or len(lambdas) == 1 else "lam"
     long = rows.melt([*{parameter, "lam"}], METRICS, "metric")
     drawn: dict[str, Any] = {"y": "value", "hue": hue, "palette": hue and plots.palette(lambdas), "row": "metric",
-                             "height": 1.7, "aspect": 2, "errorbar": ("pi", 100), "legend": hue and "full"}  # fmt: skip
+                             "legend": hue and "full", "errorbar": ("pi", 100), **SIZE}  # fmt: skip
     facets = {"sharey": False, "legend_out": False}
     markers = [plots.MARKERS[k % len(plots.MARKERS)] for k in range(len(lambdas) if hue else 1)]
     if numbers:
@@ -110,13 +112,15 @@ def figure(rows: pd.DataFrame, parameter: str) -> Figure:
         grid = sns.catplot(long.assign(**{parameter: words}), x=parameter, kind="point", **facets, **drawn)
     for name, ax in grid.axes_dict.items():
         ax.set_title(TITLES[name], fontsize="medium")
-        _scale(ax, "y", rows[name])
+        if "nats" in TITLES[name]:
+            _scale(ax, "y", rows[name])
         if numbers:
             _scale(ax, "x", rows[parameter])
     grid.set_axis_labels(AXES.get(parameter, parameter), "")
     if hue:
-        place = {"bbox_to_anchor": (0.5, 1), "bbox_transform": grid.figure.transFigure}
-        sns.move_legend(grid.axes[0, 0], "lower center", ncols=min(5, len(lambdas)), title="λ", frameon=False, **place)
+        place = {"bbox_to_anchor": (0.5, 1), "bbox_transform": grid.figure.transFigure, "ncols": min(5, len(lambdas))}
+        small = {"frameon": False, "columnspacing": 1, "handletextpad": 0.3}
+        sns.move_legend(grid.axes[0, 0], "lower center", title="λ", **place, **small)
         for text, lam in zip(grid.axes[0, 0].get_legend().get_texts(), lambdas, strict=True):
             text.set_text(f"{lam:g}")
     plt.close(grid.figure)
@@ -129,6 +133,7 @@ def _scale(ax: Axes, axis: str, values: pd.Series) -> None:
     if sizes.min() > 0 and sizes.max() >= LARGE * sizes.min():
         if values.min() > 0:
             ax.set(**{f"{axis}scale": "log"})
+            getattr(ax, f"{axis}axis").set_minor_formatter(NullFormatter())
         elif values.max() < 0:
             ax.set_yscale("symlog", linthresh=sizes.min())
             ax.set_ylim(top=values.max() / 1.5)
