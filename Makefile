@@ -1,6 +1,7 @@
 # The paper, from a fresh machine with Python 3.11 to the site. `make` alone lists what there is.
 PYTHON ?= python3.11
 BIN := .venv/bin
+TORCH := $(shell sed -n 's/^torch==\([0-9.]*\).*/\1/p' requirements.lock)
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # with the words to end on: how much of the paper holds, or where Snakemake's own log is
 build = $(BIN)/snakemake --cores all --nolock --rerun-incomplete --quiet all $(2) && head -n 6 $(1)/check.txt && \
@@ -28,10 +29,10 @@ setup: .venv/ready  ## the environment in .venv, to the byte that of requirement
 	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here; install Python 3.11, or name another: make PYTHON=python3.12"; exit 1; }
 	@echo "Setting up .venv; this takes a few minutes, once"
 	@$(PYTHON) -m venv .venv || { echo "make: $(PYTHON) can't make an environment; Debian and Ubuntu have it in python3.11-venv"; exit 1; }
-	@$(PIP) --require-hashes --no-deps --requirement requirements.lock
-	@if $(BIN)/pip check | grep -q '^torch .* is not installed'; then \
-	  echo "This torch is built for a GPU too, and can't do without its libraries, of 3 GB (see the README)"; \
+	@if [ "$$(uname)" = Linux ] && ! $(BIN)/pip index versions torch 2> /dev/null | grep -qF "$(TORCH)+cpu"; then \
+	  echo "pip finds no torch for the processor alone: with that for GPUs it installs 3 GB more (see the README)"; \
 	  $(PIP) --require-hashes --no-deps --requirement requirements-gpu.lock; fi
+	@$(PIP) --require-hashes --no-deps --requirement requirements.lock
 	@touch $@
 
 paper: setup  ## everything at the paper's scale, from the digits to the site in book/html; stopped, it goes on where it was
@@ -81,10 +82,11 @@ studies: setup  ## is it (g)'s form or its training, how well is direct training
 	@touch $@
 
 lock: setup  ## requirements*.lock from pyproject.toml, with hashes; UPGRADE=--upgrade raises versions, with torch's all runs' names
-	@cat requirements.lock requirements-gpu.lock > requirements.all
+	@sed '/^torch==/,/[^\\]$$/d' requirements-gpu.lock | cat requirements.lock - > requirements.all
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes $(UPGRADE) --no-header --no-annotate \
 	  --quiet --output-file requirements.all
-	@sed -i '/^#/!d' requirements.lock requirements-gpu.lock
+	@sed -i '/^#/!d' requirements.lock
+	@sed -i '/^torch==/,/[^\\]$$/!{/^#/!d}' requirements-gpu.lock
 	@awk '/^[a-z]/ {gpu = /^(nvidia|cuda|triton)/} {print >> (gpu ? "requirements-gpu.lock" : "requirements.lock")}' requirements.all
 	@rm requirements.all
 

@@ -196,6 +196,8 @@ def listed_as_damaged(run: Run, twin: Path, reason: str) -> None:
         ({"processor": "\x9b31m"}, "entry processor"),  # turns a terminal red
         ({"git": {"commit": "<b>", "dirty": False}}, "entry git.commit"),
         ({"parameters": {"chapter": "a_direct", "epochs": -1}}, "parameter epochs"),
+        ({"parameters": {"chapter": "a_direct", "dataset": "x" * 10**6}}, "parameter dataset"),
+        ({"parameters": {"chapter": "x" * 10**6}}, r"there is no chapter 'x+\.\.\.x+'\)"),
         ({"artefacts": {"../../elsewhere.csv": "0" * 64}}, "entry artefacts"),
     ],
 )  # fmt: skip
@@ -367,6 +369,14 @@ def test_nothing_of_a_run_or_a_user_is_unpickled(folder, given, tmp_path, monkey
     (tmp_path / "sweep.yaml").write_bytes(pickle.dumps({}))
     with pytest.raises(SweepError):
         sweep.read(Path(tmp_path / "sweep.yaml"))
+
+
+def test_what_a_terminal_would_obey_is_not_handed_on_to_it(run, small):
+    """Escapes in the sources of a run from elsewhere, and in what is given."""
+    other = perform.perform("a_direct", small | {"prior_std": 2})
+    resealed(other, {"science/training.py": "\x1b[31m\x07\x9b0m"})
+    for words, status in ((["diff", run.id, other.id], 0), (["show", "\x1b[31m"], 2), (["fetch", "\x1b]0;x\x07"], 2)):
+        assert not set("\x1b\x07\x9b") & set(ended(ccbook(*words), status))
 
 
 def test_an_accuracy_of_zero_is_shown(run):

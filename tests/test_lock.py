@@ -24,15 +24,21 @@ def locked(file: str) -> list[tuple[Requirement, list[str]]]:
 COMMON, FOR_GPUS = locked("requirements.lock"), locked("requirements-gpu.lock")
 
 
-@pytest.mark.parametrize(("lock", "gpu"), [(COMMON, False), (FOR_GPUS, True)], ids=["common", "gpu"])
-def test_every_file_that_may_be_installed_has_its_checksum(lock, gpu):
+@pytest.mark.parametrize("lock", [COMMON, FOR_GPUS], ids=["common", "gpu"])
+def test_every_file_that_may_be_installed_has_its_checksum(lock):
     for requirement, hashes in lock:
         assert str(requirement.specifier).startswith("=="), requirement
         assert "+" not in str(requirement.specifier), requirement  # no build that only some machines find
         assert hashes, requirement
         assert all(re.fullmatch("sha256:[0-9a-f]{64}", each) for each in hashes), requirement
-        assert bool(GPU.match(requirement.name)) == gpu, requirement
-        assert not gpu or "sys_platform == 'linux'" in str(requirement).replace('"', "'"), requirement
+
+
+def test_what_only_gpus_need_is_in_their_lock_alone_and_torch_in_both_in_other_builds():
+    assert not [r.name for r, _ in COMMON if GPU.match(r.name)]
+    assert [r.name for r, _ in FOR_GPUS if not GPU.match(r.name)] == ["torch"]
+    (ours, pin), (gpus, other) = ((set(h), r) for lock in (COMMON, FOR_GPUS) for r, h in lock if r.name == "torch")
+    assert pin.specifier == other.specifier
+    assert not ours & gpus  # else pip would rather take that for GPUs, whose address names its checksum
 
 
 def test_the_locks_hold_all_that_is_needed_within_its_bounds():

@@ -1,7 +1,10 @@
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -230,14 +233,87 @@ def slurm_is_up() -> bool:
         return False
 
 
-@pytest.mark.deep
-@pytest.mark.skipif(not slurm_is_up(), reason="needs a SLURM cluster; one node is enough")
-def test_the_slurm_profile_runs_a_sweep_on_a_cluster(grid, record):
+SLURM = """
+ClusterName=one
+SlurmctldHost={host}(127.0.0.1)
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=16000 State=UNKNOWN
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+SlurmUser=root
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+ReturnToService=2
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A SLURM cluster: the one that there is or, as root, one of this machine alone, which keeps no accounts."""
+    if slurm_is_up():
+        yield
+        return
+    daemons = ("munged", "slurmctld", "slurmd")
+    if os.getuid() or not all(map(shutil.which, daemons)):
+        pytest.skip("needs a SLURM cluster, or root and the packages slurmctld, slurmd, slurm-client")
+    folder, host = tmp_path_factory.mktemp("slurm"), socket.gethostname().split(".")[0]
+    (folder / "slurm.conf").write_text(SLURM.format(folder=folder, host=host, cores=os.cpu_count()))
+    (folder / "key").write_bytes(os.urandom(1024))
+    (folder / "key").chmod(0o600)
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    files = [f"--{name}-file={folder / name}" for name in ("key", "pid", "log", "seed")]
+    munged = ["munged", "--force", "--foreground", f"--socket={folder / 'munge.socket'}", *files]
+    with contextlib.ExitStack() as started, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+        for command in (munged, ["slurmctld", "-D"], ["slurmd", "-D"]):
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            started.enter_context(process)
+            started.callback(process.terminate)
+        observed(lambda: b"idle" in subprocess.run(["sinfo", "--noheader"], capture_output=True).stdout)
+        yield
+
+
+@pytest.fixture
+def on_slurm(cluster: None) -> list[str]:
+    """Words that send a sweep's jobs there."""
     pytest.importorskip("snakemake_executor_plugin_slurm")
+    return ["-j", "2", "--executor", "slurm", "--profile", str(ROOT / "profiles" / "slurm")]
+
+
+@pytest.mark.deep
+def test_the_slurm_profile_runs_a_sweep_on_a_cluster(grid, record, on_slurm):
     file = grid("product: {lambdas: [[1], [10]]}\n")
-    profile = str(ROOT / "profiles" / "slurm")
-    subprocess.run(command(file, "-j", "2", "--executor", "slurm", "--profile", profile), check=True)
+    subprocess.run(command(file, *on_slurm), check=True)
     assert len(on_record()) == 2
+
+
+def queued() -> list[str]:
+    return subprocess.run(["squeue", "--noheader", "--format=%T"], capture_output=True, text=True).stdout.split()
+
+
+@pytest.mark.deep
+def test_ctrl_c_cancels_the_jobs_of_a_cluster_without_accounts_too(folder, tmp_path, record, on_slurm):
+    """One job runs, others wait for its core."""
+    (tmp_path / "long.yaml").write_text(f"methods: [a]\ndatasets: [{folder}]\nset: {{epochs: 1000000, seeds: [0]}}\n"
+                                        "product: {lambdas: [[0.1], [1], [10]]}\n")  # fmt: skip
+    with subprocess.Popen(command(tmp_path / "long.yaml", *on_slurm), stderr=subprocess.PIPE, text=True) as process:
+        observed(lambda: "RUNNING" in queued(), 120)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[1]
+    assert process.returncode == 130, said
+    observed(lambda: not queued())
+    assert not list(record.glob("[!.]*"))
 
 
 def test_an_executor_that_isnt_installed_is_named(grid):

@@ -15,13 +15,13 @@ import click
 
 from ccbook import ROOT, chapters, folder_of
 from ccbook.chapters import Parameter
-from ccbook.wording import count
+from ccbook.wording import count, visible
 
 REFUSED, FAILED, STOPPED = 2, 1, 130  # exit status: can't be used; couldn't be finished; Ctrl-C or a time limit
 
 
 def _failure(message: str, status: int) -> click.ClickException:
-    error = click.ClickException(message)
+    error = click.ClickException(visible(message))
     error.exit_code = status  # type: ignore[misc] # click declares it as the class's
     return error
 
@@ -239,7 +239,7 @@ def list_runs(filters: tuple, method: str | None, dataset: str | None, form: str
         else:
             click.echo(f"no such run is on record in {store.home()}; `ccbook run` makes one")
         for fault in faults:
-            click.echo(f"damaged: {fault}", err=True)
+            click.echo(f"damaged: {visible(fault)}", err=True)
 
 
 @main.command()
@@ -279,7 +279,7 @@ def diff(names: tuple) -> None:
             raise _failure("name two different runs or more; `ccbook runs` lists all", REFUSED)
         for title, difference in history.diff(*compared.values())._asdict().items():
             text = difference if isinstance(difference, str) else "" if difference.empty else difference.to_string()
-            click.echo(f"{title}\n{text}\n" if text else f"{title}: the same\n")
+            click.echo(f"{title}\n{visible(text)}\n" if text else f"{title}: the same\n")
 
 
 @main.command()

@@ -94,7 +94,7 @@ class Parameters(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     chapter: str
-    dataset: str
+    dataset: str = Field(max_length=4_096)  # as long as a path may be
     lambdas: Annotated[tuple[Positive, ...], *A_FEW, AfterValidator(_distinct)]
     seeds: Annotated[tuple[Seed, ...], *A_FEW, AfterValidator(_distinct)]
     epochs: Int = Field(ge=1, le=1_000_000)
@@ -208,7 +208,7 @@ def resolved(values: Mapping[str, Any]) -> Parameters:
     """
     chapter = values["chapter"]
     if chapter not in chapters.names():
-        raise ParameterError(f"there is no chapter {chapter!r}")
+        raise ParameterError(f"there is no chapter {reprlib.repr(chapter)}")
     complete = chapters.defaults(chapter) | dict(values) | {"force": False}
     return _validated(chapter, complete, [], RECORDED)
 

@@ -27,6 +27,11 @@ def word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def visible(text: str) -> str:
+    """The text without what a terminal would obey."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def count(number: int, noun: str) -> str:
     """A number of things: 1 run, 2 runs."""
     return f"{number} {noun}{'s' * (number != 1)}"
