@@ -69,7 +69,7 @@ def pdf(page: Path, out: Path) -> None:
         tab.goto(page.resolve().as_uri())
         settle(tab)
         # on paper nothing unfolds: numbers and the functions beside the equations are printed, receipts are not
-        folds = "details:is(.sd-dropdown:not(.receipt), .numbers, .hide:has(figure))"
+        folds = "details:is(.sd-dropdown:not(.receipt), .numbers, .hide:has(figure:not(#results-cells)))"
         tab.evaluate("folds => document.querySelectorAll(folds).forEach((fold) => (fold.open = true))", folds)
         printed = tab.pdf(format="A4", scale=SCALE, margin=MARGINS, print_background=True, outline=True, tagged=True)
         tab.emulate_media(media="print")
