@@ -95,7 +95,8 @@
         <rect class="price" x="${nats(t.fit)}" width="${nats(t.price) - LEFT}" height="30"/></g>`).join("");
     const bells = both.map((t, k) => `<g class="solid" style="--colour: ${COLOURS[k]}"><path d="${bell(t.mean, t.std)}"/></g>`).join("");
     const marks = [-0.2, 0, 0.2].map((v) => tick(w(v), FLOOR + 22, fixed(v, 1))).join("") +
-      [0, 2, 4, 6, 8].map((v) => tick(nats(v), H - 20, v)).join("") + tick(LEFT - 34, H - 20, "nats");
+      [0, 2, 4, 6, 8].map((v) => tick(nats(v), H - 20, v)).join("") +
+      `<text x="${LEFT - 20}" y="${H - 20}" text-anchor="end">nats</text>`;
     const words = both.map((t) => `the ${t.title} has mean ${fixed(t.mean, 3)} and width ${fixed(t.std, 3)}, loses
       ${fixed(t.fit, 2)} nats of fit and pays ${fixed(t.price, 2)}, together ${fixed(t.fit + t.price, 2)}`);
     return [`<path class="grid" d="M${M.left} ${FLOOR}H${W - M.right}"/>${marks}<path class="prior" d="${bell(0, prior)}"/>${bells}${bars}`,
