@@ -83,14 +83,18 @@ def test_the_best_runs_are_the_best(rows):
 
 def test_methods_are_compared_and_parameters_of_one_alone_are_no_fault(run, small):
     other = perform.perform("e_linear", chapters.defaults("e_linear") | small)
-    rows = sweep_pages.measured([run, other])
-    assert "chapter" in sweep_pages.varied(rows)
+    third = perform.perform("e_linear", chapters.defaults("e_linear") | small | {"samples": 2})
+    rows = sweep_pages.measured([run, other, third])
+    assert {"chapter", "samples"} <= set(sweep_pages.varied(rows))
     assert [label.get_text() for label in sweep_pages.figure(rows, "chapter").axes[-1].get_xticklabels()] == [
         "(a)",
         "(e)",
     ]
-    sweep = sweeps.keep(Path("x.yaml"), GRID, ["a"], [run.id, other.id], [])
-    assert "All methods, each metric against method" in sweep_pages.page(sweep, [run, other], rows)
+    sweep = sweeps.keep(Path("x.yaml"), GRID, ["a"], [run.id, other.id, third.id], [])
+    text = sweep_pages.page(sweep, [run, other, third], rows)
+    assert re.findall("^### (.*)", text, re.MULTILINE) == ["(e) linear hypernetwork", "All methods"]
+    assert "(e) linear hypernetwork, each metric against samples" in text
+    assert "All methods, each metric against method" in text
 
 
 def test_a_sweep_of_one_run_has_no_pictures(run):

@@ -1,5 +1,6 @@
 """A page for each sweep: each metric against each parameter that varied, the best runs, and how to repeat it."""
 
+import itertools
 import json
 import shlex
 from collections.abc import Sequence
@@ -81,8 +82,8 @@ def _typed(name: str, value: object) -> object:
 
 def varied(rows: pd.DataFrame) -> list[str]:
     """The columns of the parameters that differ; lambda's for the list of all, and no start, which follows."""
-    parameters = list(rows)[1 : list(rows).index("finished")]
-    differing = [name for name in parameters if len(rows[name].unique()) > 1 and name != "start"]
+    parameters = [name for name in rows if name not in ("run", "start", "finished", "seconds", "lam", *TITLES)]
+    differing = [name for name in parameters if len(rows[name].unique()) > 1]
     return ["lam" if name == "lambdas" else name for name in differing]
 
 
@@ -151,9 +152,12 @@ def describe(rows: pd.DataFrame, parameter: str) -> str:
             places = (("greatest", means.idxmax()), ("least", means.idxmin()))
             ends = [f"{word}, {metric(name, means[at])}, at {at}" for word, at in places]
             said.append({"at": f"at λ = {lam:g} " if lam else "", "name": name, "ends": " and ".join(ends)})
-    method = "All methods" if parameter == "chapter" else METHODS[rows["chapter"].iloc[0][0]]
-    title = f"{method}, each metric against {AXES.get(parameter, parameter)}: "
+    title = f"{_title(rows, parameter)}, each metric against {AXES.get(parameter, parameter)}: "
     return title + in_words(pd.DataFrame(said), "{at}mean {name} is {ends}")
+
+
+def _title(rows: pd.DataFrame, parameter: str) -> str:
+    return "All methods" if parameter == "chapter" else str(METHODS[rows["chapter"].iloc[0][0]])
 
 
 def best(rows: pd.DataFrame, metric_name: str) -> pd.DataFrame:
@@ -168,11 +172,11 @@ def page(sweep: Sweep, runs: Sequence[Run], rows: pd.DataFrame) -> str:
     parts = ["---\norphan: true\n---", f"# Sweep {sweep.file}", "[All runs](../reruns.ipynb)",
              " ".join([f"{_summary(sweep, runs)}.", *marks]),
              f"The numbers, a row for each run and λ: {{download}}`{sweep.name}.csv`."]  # fmt: skip
-    if pictures := _pictures(sweep, rows):
-        parts += ["## Each metric against each parameter", EXPLAINED, f'<div style="{STYLE}">']
-        for name, (part, parameter) in pictures.items():
-            parts.append(f"```{{image}} {name}\n:class: artefact\n:alt: {describe(part, parameter)}\n```")
-        parts.append("</div>")
+    pictures = _pictures(sweep, rows)
+    parts += ["## Each metric against each parameter", EXPLAINED] * bool(pictures)
+    for title, group in itertools.groupby(pictures.items(), lambda picture: _title(*picture[1])):
+        shown = [f"```{{image}} {name}\n:class: artefact\n:alt: {describe(*drawn)}\n```" for name, drawn in group]
+        parts += [f"### {title}", f'<div style="{STYLE}">', *shown, "</div>"]
     for name in ("accuracy", "evidence"):
         parts += [f"## Best by {name}", _best_table(rows, name)]
     grid = f"With this grid, {{download}}`{sweep.name}.yaml`, saved as `{sweep.file}`:"
