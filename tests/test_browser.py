@@ -51,10 +51,22 @@ def tab(chromium: Browser) -> Iterator[Page]:
     tab.close()
 
 
+@pytest.fixture
+def scriptless(chromium: Browser) -> Iterator[Page]:
+    """A tab of a browser that runs no JavaScript."""
+    context = chromium.new_context(java_script_enabled=False)
+    yield context.new_page()
+    context.close()
+
+
 def visit(tab: Page, site: Path, name: str) -> Page:
     tab.goto(next(site.glob(f"{name}.html")).as_uri())
     pdf.settle(tab)
     return tab
+
+
+HEIGHT = "document.scrollingElement.scrollHeight"
+LONG = {"derivation", "reruns"}  # a reference and a list of runs; no page else is
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -75,6 +87,7 @@ def test_a_page_is_whole_light_accessible_and_fits_a_narrow_screen(site, tab, na
         "not in words": tab.evaluate("[...document.querySelectorAll('article img')].map(i => i.alt)"),
         "not typeset": tab.locator(".math").count() - tab.locator("mjx-container").count(),
         "wrong equations": tab.locator("mjx-merror, [data-mjx-error]").count(),
+        "too long to read": 0 if name in LONG or (height := tab.evaluate(HEIGHT)) <= 6000 else f"{height} pixels high",
     }
     # words say what a picture shows, with numbers; ".svg" is what Sphinx says of a picture without any
     faults["not in words"] = [alt for alt in faults["not in words"]
@@ -163,13 +176,10 @@ def test_a_runs_page_leads_to_the_form_that_makes_its_command(site, tab):
     assert tab.locator(".builder pre code").inner_text() == "ccbook run d --set profile=quick --with-start"
 
 
-def test_without_javascript_the_guide_says_what_does_the_forms_work(site, chromium):
-    context = chromium.new_context(java_script_enabled=False)
-    tab = context.new_page()
-    tab.goto((site / "rerun.html").as_uri())
-    assert tab.locator(".builder form").count() == 0
-    assert "without it, ccbook run --help lists the same parameters" in tab.inner_text("#build-a-command")
-    context.close()
+def test_without_javascript_the_guide_says_what_does_the_forms_work(site, scriptless):
+    scriptless.goto((site / "rerun.html").as_uri())
+    assert scriptless.locator(".builder form").count() == 0
+    assert "without it, ccbook run --help lists the same parameters" in scriptless.inner_text("#build-a-command")
 
 
 def test_the_book_is_one_pdf_with_an_outline(site):
@@ -230,14 +240,6 @@ def test_the_line_of_equal_cost_is_drawn_through_the_cheapest_network_and_above_
         along = [np.interp(at, line[::2], line[1::2]) for at in (x, *(dot[0] for dot in dots))]
         assert abs(along[0] - y) < 1  # pixels; the line is drawn in short straight pieces
         assert all(dot[1] < at + 1 or dot[0] > line[-2] for dot, at in zip(dots, along[1:], strict=True))
-
-
-@pytest.fixture
-def scriptless(chromium: Browser) -> Iterator[Page]:
-    """A tab of a browser that runs no JavaScript."""
-    context = chromium.new_context(java_script_enabled=False)
-    yield context.new_page()
-    context.close()
 
 
 def test_without_javascript_the_still_pictures_stand_there(site, scriptless):
