@@ -1,10 +1,11 @@
 """An archive's provenance for other tools: a Process Run Crate, which is RO-Crate 1.1 with an action for each run."""
 
+import tomllib
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ccbook import ROOT
 from ccbook.records import history
 from ccbook.records.run import Run
 
@@ -17,14 +18,15 @@ TYPES = {".csv": "text/csv", ".json": "application/json", ".py": "text/x-python"
 
 def crate(runs: Sequence[Run]) -> dict[str, Any]:
     """What ro-crate-metadata.json says of runs that lie in folders of their names beside it."""
-    software = f"#complexity-control-{version('complexity-control')}"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    software = f"#{project['name']}-{project['version']}"
     entities = [
         _entity(METADATA, "CreativeWork", conformsTo=_at("https://w3id.org/ro/crate/1.1"), about=_at("./")),
         _entity(PROFILE, "CreativeWork", name="Process Run Crate", version="0.5"),
         _entity(LICENCE, "CreativeWork", name="Creative Commons Attribution 4.0"),
         _entity(PAPER, "ScholarlyArticle", name="Variational deep learning model optimization with complexity control"),
         _entity(software, "SoftwareApplication", name="The paper's executable edition", url=PAPER,
-                softwareVersion=version("complexity-control")),
+                softwareVersion=project["version"]),
     ]  # fmt: skip
     parts = []
     for run in runs:
