@@ -53,7 +53,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Root:
         pytest.skip("needs root, and the package debootstrap")
     root = Root(tmp_path_factory.mktemp("image") / "root")
     project = copy_of_the_project(tmp_path_factory.mktemp("project"))
-    packages = "--include=ca-certificates,python3.11-venv"
+    packages = "--include=ca-certificates,python3-distutils,python3.11-venv"
     debian = ["debootstrap", "--variant=minbase", packages, "bookworm", str(root.folder)]
     subprocess.run(debian, check=True, capture_output=True)
     text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", "")
