@@ -4,12 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib import pyplot as plt
 
 from ccbook.book import artefacts
 from ccbook.book.formats import folder, mark, write_csv
-from ccbook.book.plots import MARKERS
+from ccbook.book.plots import MARKERS, look
 from ccbook.chapters import METHODS
 from ccbook.records.run import Run
 
@@ -55,11 +54,13 @@ def break_even(priced: pd.DataFrame, unit: str, rival: str = "a") -> pd.Series:
 def lines(priced: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
     """Updates, and seconds of one core, for 1 ... LEVELS complexity levels by each method."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
-    levels, colours, words = np.arange(1, LEVELS + 1), sns.color_palette("colorblind", len(priced)), []
+    levels, words = np.arange(1, LEVELS + 1), []
     for k, (letter, row) in enumerate(priced.iterrows()):
         totals = {unit: row[f"{unit}_once"] + levels * row[f"{unit}_each"] for unit in UNITS}
+        shown = look(str(letter))
         for ax, total in zip(axes, totals.values(), strict=True):
-            ax.plot(levels, total, marker=MARKERS[k % len(MARKERS)], color=colours[k], label=str(METHODS[str(letter)]))
+            ax.plot(levels, total, "-" if shown["solid"] else "--", marker=MARKERS[k % len(MARKERS)],
+                    color=shown["colour"], label=shown["title"])  # fmt: skip
         words.append(f"({letter}) {totals['updates'][-1]:.3g} updates and {totals['seconds'][-1]:.3g} seconds")
     for ax, unit in zip(axes, UNITS.values(), strict=True):
         ax.set(xlabel="complexity levels wanted", ylabel=unit, ylim=(0, None))
