@@ -1,5 +1,6 @@
 """Runs handed on in one file: added where all of it is right, and refused with nothing changed where it isn't."""
 
+import gzip
 import io
 import json
 import shutil
@@ -150,6 +151,16 @@ def test_a_flipped_byte_of_an_archive_is_seen(file, record, place):
     before, content = contents(record), bytearray(file.read_bytes())
     content[int(place * len(content))] ^= 255
     file.write_bytes(content)
+    assert "Nothing was changed" in ended(ccbook("fetch", file), 2)
+    assert contents(record) == before
+
+
+@pytest.mark.parametrize("which", [0, 1, -1])
+def test_a_broken_header_of_an_archive_is_not_taken_for_its_end(file, record, which):
+    before, content = contents(record), bytearray(gzip.decompress(file.read_bytes()))
+    with tarfile.open(file) as archive:
+        content[archive.getmembers()[which].offset] ^= 255
+    file.write_bytes(gzip.compress(content))
     assert "Nothing was changed" in ended(ccbook("fetch", file), 2)
     assert contents(record) == before
 

@@ -89,7 +89,7 @@ def test_diff_shows_where_the_code_of_two_runs_differs(run):
     assert f"+++ {run.id}/training.py" in said
     changed = [line for line in said.splitlines() if line.startswith(("-    ", "+    "))]
     assert [line.split("(")[0] for line in changed] == ["-    losses = evidence", "+    losses = -evidence"]
-    assert "code: the same" in ended(ccbook("diff", run.id, run.id))
+    assert "code: the same" in ended(ccbook("diff", like(run, "a_direct-twin").id, run.id))
     without = like(run, "a_direct-without")
     receipt = {name: sha256 for name, sha256 in without.receipt["artefacts"].items() if not name.endswith(".py")}
     without.receipt["artefacts"] = receipt

@@ -10,7 +10,8 @@ addEventListener("load", async () => {
       const over = equation.scrollWidth / equation.clientWidth;
       if (over > 1) box.style.fontSize = `${Math.max(LEAST, Math.floor(100 / over) - 1)}%`;
     }
-    for (const box of document.querySelectorAll("div.math mjx-container, .table-scroll, .pst-scrollable-table-container")) {
+    const boxes = "div.math mjx-container, .table-scroll, .pst-scrollable-table-container, [role=region]:has(> table)";
+    for (const box of document.querySelectorAll(boxes)) {
       const scrolls = box.scrollWidth > box.clientWidth + 1;
       box.classList.toggle("scrolls", scrolls);
       if (scrolls) box.tabIndex = 0; // for the arrow keys

@@ -15,6 +15,7 @@ import urllib.request
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ccbook.records import store
 from ccbook.records.crate import METADATA, crate
@@ -86,7 +87,10 @@ def _unpacked(file: Path, place: Path) -> Iterator[Run]:
             if not member.isreg() or not expected or free < 0:
                 raise ValueError(f"{member.name!r} is no file of an archive of this version, or too large here")
             archive.extract(member, place, filter="data")
-        archive.fileobj.read(tarfile.RECORDSIZE)  # type: ignore[union-attr] # to the end, where gzip has a checksum
+        content: Any = archive.fileobj
+        while rest := content.read(2**20):  # to the end, where gzip has a checksum; tarfile takes a bad header for it
+            if any(rest):
+                raise ValueError("a part of it can't be read")
     for folder in sorted((place / TOP).glob("*/")):
         run, files = read(folder), {str(file.relative_to(folder)) for file in folder.rglob("*.*")}
         if files != {"receipt.json", *run.receipt["artefacts"]}:
