@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import re
+import sysconfig
 import tomllib
 
 import pytest
@@ -71,7 +72,8 @@ def test_the_locks_hold_all_that_is_needed_within_its_bounds():
 
 def test_what_is_installed_is_what_is_locked():
     pins = {canonicalize_name(r.name): r for r, _ in COMMON + FOR_GPUS if not r.marker or r.marker.evaluate()}
-    installed = {canonicalize_name(d.metadata["Name"]): d.version for d in importlib.metadata.distributions()}
+    ours = importlib.metadata.distributions(path=[sysconfig.get_path("purelib")])  # not those that setuptools brings
+    installed = {canonicalize_name(d.metadata["Name"]): d.version for d in ours}
     others = {n: v for n, v in installed.items() if n in pins and not pins[n].specifier.contains(v, prereleases=True)}
     assert not others, f"not of the lock's versions, so `make setup` was not run since: {others}"
 
