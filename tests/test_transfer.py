@@ -212,7 +212,11 @@ def test_what_the_book_stands_on_is_archived(monkeypatch, both, tmp_path):
     (tmp_path / "book" / "results" / "audit.csv").write_text(f"trial,runs\nx,{both[0].id} {both[1].id}\n")
     monkeypatch.setattr(history, "ROOT", tmp_path)
     monkeypatch.setattr(history.store, "of_book", lambda profile: {"a": both[0]})
-    assert "wrote 2 runs" in ended(ccbook("archive", tmp_path / "book.tar.gz"))
+    assert ended(ccbook("archive", tmp_path / "book.tar.gz")) == "wrote 2 runs\n"
+
+    (tmp_path / "book" / "results" / "studies.csv").write_text("run\ne_linear-000000000001\na_direct-000000000002\n")
+    said = ended(ccbook("archive", tmp_path / "more.tar.gz"))
+    assert said == "wrote 2 runs\nleft out 2 runs of book/results/studies.csv, not on record here\n"
 
 
 def test_nothing_is_trained_where_that_is_forbidden(both, small, monkeypatch):

@@ -302,9 +302,11 @@ def archive(file: Path, names: tuple) -> None:
     with _reported("Nothing was written."):
         from ccbook.records import history, transfer
 
-        found = [history.find(name) for name in names] or history.published()
+        found, absent = ([history.find(name) for name in names], {}) if names else history.published()
         transfer.write(file, found)
         click.echo(f"wrote {count(len(found), 'run')}")
+        for results, number in absent.items():
+            click.echo(f"left out {count(number, 'run')} of book/results/{results}, not on record here", err=True)
 
 
 @main.command()

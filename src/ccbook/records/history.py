@@ -303,10 +303,16 @@ def behind_results() -> dict[str, set[str]]:
     return {file.name: set(re.findall(name, file.read_text())) for file in files}
 
 
-def published() -> list[Run]:
-    """The book's own runs, and all that its results stand on. Raises: RunError if one isn't on record, or not whole."""
-    named = {run.id for run in store.of_book("paper").values()}.union(*behind_results().values())
-    return [find(name) for name in sorted(named)]
+def published() -> tuple[list[Run], dict[str, int]]:
+    """The book's own runs and those that its results stand on; and of each file how many of these aren't on record.
+
+    Raises: RunError if one isn't whole.
+    """
+    behind = behind_results()
+    there = {name for names in behind.values() for name in names if (store.home() / name).is_dir()}
+    absent = {file: len(names - there) for file, names in behind.items() if names - there}
+    named = there.union(run.id for run in store.of_book("paper").values())
+    return [find(name) for name in sorted(named)], absent
 
 
 def remove(given: Sequence[str], force: bool = False) -> list[str]:
