@@ -1,7 +1,7 @@
 # The paper, from a fresh machine with Python 3.11 to the site. `make` alone lists what there is.
 PYTHON ?= python3.11
 BIN := .venv/bin
-TORCH := $(shell sed -n 's/^torch==\([0-9.]*\).*/\1/p' requirements.lock)
+TORCH = $(shell sed -n 's/^torch==\([0-9.]*\).*/\1/p' requirements.lock)
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # with the words to end on: how much of the paper holds, or where Snakemake's own log is
 build = $(BIN)/snakemake --cores all --nolock --rerun-incomplete --quiet all $(2) && head -n 6 $(1)/check.txt && \

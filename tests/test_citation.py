@@ -6,8 +6,7 @@ import yaml
 from bs4 import BeautifulSoup
 from pybtex.database import Entry, parse_string  # type: ignore[import-untyped]
 
-from ccbook import ROOT
-from ccbook.book import citation
+from ccbook import ROOT, citation
 from tests.test_site import all_pages, parsed
 
 CFF = yaml.safe_load((ROOT / "CITATION.cff").read_text())

@@ -20,9 +20,10 @@ LANE = 9  # pixels from one case to the next
 
 def cards(profile: str, runs: Mapping[str, Run]) -> artefacts.Artefact:
     """The claims, those that fail first, with a filter that needs no script; write claims.csv."""
-    judged = claims.judge(runs)
+    found = [*claims.all_cases(runs)]
+    judged = claims.judged(found, runs)
     write_csv(judged, folder(profile) / "claims.csv")
-    cases = {claim.name: found for claim, *found in claims.all_cases(runs)}
+    cases = {claim.name: of_claim for claim, *of_claim in found}
     judged = judged.sort_values("verdict", key=lambda verdicts: -verdicts.map([*CLAIM_SIGNS].index), kind="stable")
     listed = "\n".join(_card(row, *cases[row["name"]]) for row in judged.to_dict("records"))
     drawn = f'<div class="claims">{_filter(judged["verdict"])}{_legend()}\n{listed}</div>'

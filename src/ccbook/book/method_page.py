@@ -55,8 +55,7 @@ def pruning(run: Run) -> artefacts.Artefact:
 def one_epoch(run: Run) -> Run | None:
     """The run of (b) with a fine-tuning's digits, network, lambdas and seeds, if it is on record."""
     values = defaults(METHODS["b"].name) | {name: value for name, value in run.parameters if name in store.SHARED}
-    name = runs.name(parameters.check(METHODS["b"].name, values), run.receipt["data"]["sha256"])
-    return runs.read(store.home() / name) if (store.home() / name / "receipt.json").is_file() else None
+    return store.named(runs.name(parameters.check(METHODS["b"].name, values), run.receipt["data"]["sha256"]))
 
 
 def before_and_after(tuned: Run, start: Run, direct: Run | None) -> artefacts.Artefact:

@@ -16,8 +16,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 from sphinx.writers.html5 import HTML5Translator
 
-from ccbook import book
-from ccbook.book import citation
+from ccbook import book, citation
 from ccbook.book.artefacts import MIME, checksum
 
 # what a page does to show its numbers: it imports the book's modules and calls them

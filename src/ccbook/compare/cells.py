@@ -38,21 +38,21 @@ def rules() -> pd.DataFrame:
 
 def tolerances_off(quantity: str, paper: float, ours: float, former: bool = False) -> float:
     """How far ours is from the paper's, in tolerances of the quantity."""
-    rule = tolerances(former).loc[quantity]
-    if rule["kind"] == "reciprocal":
-        paper, ours = 1 / paper, 1 / ours
-    bound = rule["tolerance"] * (abs(paper) if rule["kind"] == "relative" else 1)
-    difference = abs(ours - paper)
+    bound, reciprocal = _rule(quantity, paper, former)
+    difference = abs(1 / ours - 1 / paper if reciprocal else ours - paper)
     return difference / bound if bound else 0.0 if difference == 0 else np.inf
 
 
 def band(quantity: str, paper: float) -> tuple[float, float]:
     """The least and the greatest number that agree with the paper's."""
-    rule = tolerances().loc[quantity]
-    if rule["kind"] == "reciprocal":
-        return 1 / (1 / paper + rule["tolerance"]), 1 / (1 / paper - rule["tolerance"])
-    bound = rule["tolerance"] * (abs(paper) if rule["kind"] == "relative" else 1)
-    return paper - bound, paper + bound
+    bound, reciprocal = _rule(quantity, paper)
+    return (1 / (1 / paper + bound), 1 / (1 / paper - bound)) if reciprocal else (paper - bound, paper + bound)
+
+
+def _rule(quantity: str, paper: float, former: bool = False) -> tuple[float, bool]:
+    """By how much ours may differ from the paper's, and whether their reciprocals are compared."""
+    rule = tolerances(former).loc[quantity]
+    return rule["tolerance"] * (abs(paper) if rule["kind"] == "relative" else 1), rule["kind"] == "reciprocal"
 
 
 def verdict(quantity: str, paper: float, ours: float, former: bool = False) -> str:

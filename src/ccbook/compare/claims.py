@@ -3,7 +3,7 @@
 claims.csv has the sentences and all that their tests read. The chapter Claims says what changed on 2026-11-25, and why.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby, pairwise, product
 from pathlib import Path
 from typing import NamedTuple
@@ -176,8 +176,13 @@ def all_cases(runs: Mapping[str, Run]) -> Iterator[tuple[Claim, list[Case], list
 
 def judge(runs: Mapping[str, Run]) -> pd.DataFrame:
     """A row for each claim: name, claim, quantity, value, test, verdict, paper_itself, run."""
+    return judged(all_cases(runs), runs)
+
+
+def judged(found: Iterable[tuple[Claim, list[Case], list[Case]]], runs: Mapping[str, Run]) -> pd.DataFrame:
+    """The rows of judge(), of all_cases() that are there already."""
     rows = []
-    for claim, cases, theirs in all_cases(runs):
+    for claim, cases, theirs in found:
         # what the test says of the paper's own numbers, and which of its cases fail
         failing = [case for case in theirs if case.state != "as claimed"]
         counts = f"{verdict(theirs)}, {len(theirs) - len(failing)} of {len(theirs)}"

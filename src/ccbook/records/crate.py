@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ccbook import ROOT
+from ccbook.citation import works
 from ccbook.records import history
 from ccbook.records.run import Run
 
 METADATA = "ro-crate-metadata.json"
 PROFILE, LICENCE = "https://w3id.org/ro/wfrun/process/0.5", "https://spdx.org/licenses/CC-BY-4.0"
-PAPER = "https://doi.org/10.14357/19922264210106"
 BYTES = "application/octet-stream"
 TYPES = {".csv": "text/csv", ".json": "application/json", ".py": "text/x-python"}
 
@@ -19,13 +19,14 @@ TYPES = {".csv": "text/csv", ".json": "application/json", ".py": "text/x-python"
 def crate(runs: Sequence[Run]) -> dict[str, Any]:
     """What ro-crate-metadata.json says of runs that lie in folders of their names beside it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    software = f"#{project['name']}-{project['version']}"
+    software, paper = f"#{project['name']}-{project['version']}", works()[1]
+    address = f"https://doi.org/{paper['doi']}"
     entities = [
         _entity(METADATA, "CreativeWork", conformsTo=_at("https://w3id.org/ro/crate/1.1"), about=_at("./")),
         _entity(PROFILE, "CreativeWork", name="Process Run Crate", version="0.5"),
         _entity(LICENCE, "CreativeWork", name="Creative Commons Attribution 4.0"),
-        _entity(PAPER, "ScholarlyArticle", name="Variational deep learning model optimization with complexity control"),
-        _entity(software, "SoftwareApplication", name="The paper's executable edition", url=PAPER,
+        _entity(address, "ScholarlyArticle", name=paper["title"]),
+        _entity(software, "SoftwareApplication", name="The paper's executable edition", url=address,
                 softwareVersion=project["version"]),
     ]  # fmt: skip
     parts = []
@@ -45,7 +46,7 @@ def crate(runs: Sequence[Run]) -> dict[str, Any]:
     latest = max(run.receipt["finished"][:10] for run in runs)  # the same runs give the same metadata
     root = _entity("./", "Dataset", conformsTo=_at(PROFILE), name="Runs of an executable paper", datePublished=latest,
                    description="Trained posteriors and what was measured of them, with receipts and sources",
-                   license=_at(LICENCE), citation=_at(PAPER), hasPart=[_at(name) for name in parts],
+                   license=_at(LICENCE), citation=_at(address), hasPart=[_at(name) for name in parts],
                    mentions=[_at(f"#{run.id}") for run in runs])  # fmt: skip
     each = {entity["@id"]: entity for entity in [*entities, root]}
     context = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"]

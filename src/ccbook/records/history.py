@@ -213,6 +213,7 @@ class Estimate(NamedTuple):
 def estimate(p: Parameters, train: int, on_record: Sequence[Run]) -> Estimate | None:
     """How long a run will take, by the median rate of its like on record, and a start-up; None without any.
 
+    Rather of those from a tenth to ten times its size: what a short run takes says little of a long one.
     Args: train, digits to train on; on_record, all runs.
     """
     size = _size(p, train)
@@ -309,7 +310,7 @@ def published() -> tuple[list[Run], dict[str, int]]:
     Raises: RunError if one isn't whole.
     """
     behind = behind_results()
-    there = {name for names in behind.values() for name in names if (store.home() / name).is_dir()}
+    there = {name for names in behind.values() for name in names if store.on_record(name)}
     absent = {file: len(names - there) for file, names in behind.items() if names - there}
     named = there.union(run.id for run in store.of_book("paper").values())
     return [find(name) for name in sorted(named)], absent
@@ -321,9 +322,9 @@ def remove(given: Sequence[str], force: bool = False) -> list[str]:
     Raises: RunError if one isn't there or something else stands on it, unless forced; then none is removed.
     """
     removed = list(dict.fromkeys(map(full_name, given)))
-    whole = all_runs()[0]
+    whole, behind = ([], {}) if force else (all_runs()[0], behind_results())
     for run in [] if force else removed:
-        reasons = [f"book/results/{file} stands on it" for file, names in behind_results().items() if run in names]
+        reasons = [f"book/results/{file} stands on it" for file, names in behind.items() if run in names]
         reasons = reasons or ["it is the paper's own" for other in whole if other.id == run and is_books(other)]
         reasons += [f"{other.id} starts from it" for other in whole
                     if other.receipt["parameters"].get("start") == run and other.id not in removed]  # fmt: skip

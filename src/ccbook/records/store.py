@@ -63,11 +63,11 @@ def start(p: FineTuning, digits: Digits | None = None) -> Run:
     """The run that a fine-tuning starts from; without digits, one that it names. Raises: RunError."""
     source, begins = _source(p), needed(p)
     folder = home() / (runs.name(begins, fingerprint(digits)) if begins and digits else p.start)
-    if begins and not (folder / "receipt.json").is_file():
+    if begins and not on_record(folder.name):
         command = shlex.join(["ccbook", "run", source, *assignments(differing(begins))])
         fault = (f"no such run is on record with these settings and {source}'s own epochs. Make it by `{command}`, as "
                  "--with-start does, or name one of its runs")  # fmt: skip
-    elif not begins and (Path(p.start).name != p.start or not (folder / "receipt.json").is_file()):
+    elif not begins and (Path(p.start).name != p.start or not on_record(p.start)):
         fault = f"no such run is on record: `ccbook runs --method {source}` lists those that there are"
     elif (begin := read(folder)).parameters.chapter != source:
         fault = f"this chapter starts from a run of {source}"
@@ -85,12 +85,22 @@ def start(p: FineTuning, digits: Digits | None = None) -> Run:
 
 def find(p: Parameters, digits: Digits) -> Run | None:
     """The run with these parameters, if it is on record. Raises: RunError if it isn't what its receipt says."""
-    folder = home() / runs.name(p, fingerprint(digits))
-    if not (folder / "receipt.json").is_file():
+    return named(runs.name(p, fingerprint(digits)))
+
+
+def named(name: str) -> Run | None:
+    """The run with the name that its parameters and digits give it, if it is on record. Raises: as find."""
+    if not on_record(name):
         return None
-    if not (found := read(folder)).current:
-        raise RunError(f"{folder / 'receipt.json'} has other parameters than the run's name says. Delete the folder")
+    if not (found := read(home() / name)).current:
+        receipt = home() / name / "receipt.json"
+        raise RunError(f"{receipt} has other parameters than the run's name says. Delete the folder")
     return found
+
+
+def on_record(name: str) -> bool:
+    """Whether there is a run of this name, whole or damaged: a folder without a receipt is none."""
+    return (home() / name / "receipt.json").is_file()
 
 
 def folders() -> list[Path]:
@@ -162,7 +172,7 @@ def keep(run: Run) -> Run:
     One that is there already stays: it has the same key, so the same numbers.
     """
     folder = home() / run.id
-    while not (folder / "receipt.json").is_file():
+    while not on_record(run.id):
         try:
             run.folder.rename(folder)
         except OSError as error:

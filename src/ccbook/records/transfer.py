@@ -65,7 +65,7 @@ def add(source: str) -> tuple[list[Run], list[Run]]:
                 error.close()  # it is an answer, too
             reason = str(error).replace(f"{place / TOP}/", "").partition(". Delete")[0]
             raise RunError(f"{source} can't be used ({reason}). Nothing was changed; get the archive again") from error
-        there = [run for run in runs if (store.home() / run.id / "receipt.json").is_file()]
+        there = [run for run in runs if store.on_record(run.id)]
         return [store.keep(run) for run in runs if run not in there], there
 
 
