@@ -144,6 +144,16 @@ def test_the_losses_of_a_hypernetwork_are_one_curve(small):
     assert "λ" not in history.settling(run)
 
 
+def test_the_losses_of_a_single_epoch_are_dots(small):
+    run = perform.perform("a_direct", small | {"lambdas": [0.1, 10], "epochs": 1})
+    (ax,) = plots.loss_figure(run).axes
+    drawn = [np.asarray(line.get_ydata()) for line in ax.lines if line.get_marker() == "o"]
+    assert sorted(y.item() for y in drawn if y.size) == pytest.approx(sorted(run.history["loss"]))
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["0.1", "10"]
+
+
 def test_what_a_user_typed_is_escaped(run):
     named = like(run, dataset="/home/<script>alert(1)<b>", hidden=[5])
     page = re.sub(r"```bash\n.*?\n```", "", run_pages.page(named, None), flags=re.DOTALL)  # Sphinx escapes code

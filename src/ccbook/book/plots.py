@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from ccbook.book.formats import mark
 from ccbook.chapters import METHODS
@@ -98,11 +98,15 @@ def pruning_figure(run: Run, behind: Run | None = None) -> Figure:
 def loss_figure(run: Run) -> Figure:
     """The run's loss against the epoch: mean over seeds, and a band from the least to the greatest."""
     figure, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
-    rows = run.history.rename(columns={"lam": "λ"})
-    hue = None if rows["λ"].isna().all() else "λ"  # a hypernetwork has one loss for all lambdas
-    sns.lineplot(rows, x="epoch", y="loss", hue=hue, palette=hue and palette(rows["λ"].unique()), ax=ax,
-                 errorbar=("pi", 100))  # fmt: skip
+    rows = run.history
+    lambdas = sorted(rows["lam"].dropna().unique())  # none of a hypernetwork: it has one loss for all lambdas
+    one = rows["epoch"].max() == 1  # no line: dots, and bars for bands
+    sns.lineplot(rows, x="epoch", y="loss", hue="lam" if lambdas else None, palette=palette(lambdas) or None, ax=ax,
+                 errorbar=("pi", 100), marker="o" if one else None, err_style="bars" if one else "band")  # fmt: skip
     ax.set(xlabel="epoch", ylabel="loss, nats a digit", yscale="log" if rows["loss"].min() > 0 else "linear")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if lambdas:
+        ax.legend(ax.get_legend_handles_labels()[0], [f"{lam:g}" for lam in lambdas], title="λ")
     plt.close(figure)
     return figure
 
