@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from ccbook import chapters, perform
 from ccbook.machine import kernels, sparse
 from ccbook.records import verification
-from complexity_control import Digits, Model, Settings, direct, fit, linear, training
+from complexity_control import Digits, Model, Settings, direct, fit, linear, low_rank, tempered, training
 from complexity_control.digits import scale
+from complexity_control.method import Method
 from complexity_control.posterior import Params, from_flat, layer_noise
-from complexity_control.training import Batch
+from complexity_control.training import Batch, Gradient
 from tests.helpers import write_idx
 
 
@@ -37,6 +38,11 @@ def nearest_to_zero(params: Params, batch: Batch, settings: Settings) -> float:
     x, power = scale(batch.images).double(), 4 if settings.bias_noise == "variance" else 2
     variance = x**2 @ (2 * q.log_std["W1"]).exp() + (power * q.log_std["b1"]).exp().unsqueeze(1)
     return float((x @ q.mean["W1"] + q.mean["b1"].unsqueeze(1) + variance.sqrt() * batch.noise[0]).abs().min())
+
+
+def sparsely(method: Method, settings: Settings) -> Gradient:
+    """For 200 digits."""
+    return kernels.gradient(method, sparse_digits(), settings, "sparse")
 
 
 @given(
@@ -68,9 +74,9 @@ def test_losses_and_gradients_are_those_of_autograd(
     lam = 10 ** (3 * torch.rand(stack, 1, generator=draws[0]) - 1)
     minibatch = Batch(seen, labels, lam, layer_noise(draws, [width, classes], batch))
     assume(nearest_to_zero(params, minibatch, settings) > 1e-5)  # where rounding decides whether a unit is on
-    gradients, losses = sparse.gradient(1000, settings)(params, minibatch)
-    expected, known = training.gradient_of(direct(), 1000, settings)(params, minibatch)
-    unclipped, _ = training.gradient_of(direct(), 1000, replace(settings, clip=0))(params, minibatch)
+    gradients, losses = sparsely(direct(), settings)(params, minibatch)
+    expected, known = training.gradient_of(direct(), 200, settings)(params, minibatch)
+    unclipped, _ = training.gradient_of(direct(), 200, replace(settings, clip=0))(params, minibatch)
     torch.testing.assert_close(losses, known, rtol=2e-5, atol=1e-5)
     # a weight's gradient is its bias's and what the pixels add, which may nearly cancel: so of the largest of all. And
     # a probability near 1 is known to 1e-7, of which its distance from 1 may be a large part
@@ -79,12 +85,29 @@ def test_losses_and_gradients_are_those_of_autograd(
         assert float((gradients[name] - tensor).abs().max()) < 1e-5 * largest + 1e-6
 
 
+@pytest.mark.parametrize("method", [low_rank(), linear(init_slope=0.1), tempered()])
+@pytest.mark.parametrize("clip", [0.0, 0.01])
+def test_hypernetworks_have_the_gradients_of_autograd(method, clip):
+    """Two models with three lambdas each, by their map to posteriors and its transpose."""
+    settings, models = Settings(hidden=(20,), samples=3, lam_power=0.4, clip=clip), [Model(None, 0), Model(None, 1)]
+    digits, draws = sparse_digits(), [training.generator(m, "test", "cpu") for m in models]
+    params = training.start(method, models, digits, settings)
+    lam = training.sampled_lambdas(models, draws, settings)
+    noise = layer_noise([draw for draw in draws for _ in range(3)], [20, 3], 100)
+    batch = Batch(digits.train_images.view(2, 100, -1), digits.train_labels.view(2, 100), lam, noise)
+    gradients, losses = sparsely(method, settings)(params, batch)
+    expected, known = training.gradient_of(method, 200, settings)(params, batch)
+    torch.testing.assert_close(losses, known)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(gradients[name], tensor, rtol=1e-4, atol=1e-5 * float(tensor.abs().max()))
+
+
 def test_a_model_has_the_same_bits_alone_in_a_stack_and_twice():
     digits, settings = sparse_digits(), Settings(hidden=(20,), epochs=2, batch_size=33)
     models = [Model(1.0, 0), Model(10.0, 1)]
-    together, again = (fit(direct(), models, digits, settings, gradient=sparse.gradient(200, settings)) for _ in "12")
+    together, again = (fit(direct(), models, digits, settings, gradient=sparsely(direct(), settings)) for _ in "12")
     for s, model in enumerate(models):
-        alone = fit(direct(), [model], digits, settings, gradient=sparse.gradient(200, settings))
+        alone = fit(direct(), [model], digits, settings, gradient=sparsely(direct(), settings))
         for name, tensor in alone.items():
             assert torch.equal(tensor[0], together[name][s])
             assert torch.equal(together[name], again[name])
@@ -93,25 +116,24 @@ def test_a_model_has_the_same_bits_alone_in_a_stack_and_twice():
 def test_a_training_may_start_from_tensors_in_any_order():
     digits, settings, models = sparse_digits(), Settings(hidden=(20,), epochs=2, batch_size=33), [Model(1.0, 0)]
     begin = training.start(direct(), models, digits, settings)
-    inverse, gradient = dict(reversed(begin.items())), sparse.gradient(200, settings)
+    inverse, gradient = dict(reversed(begin.items())), sparsely(direct(), settings)
     expected = fit(direct(), models, digits, settings, begin, gradient=gradient)
     for name, tensor in fit(direct(), models, digits, settings, inverse, gradient=gradient).items():
         assert torch.equal(tensor, expected[name])
 
 
-def test_it_serves_direct_training_of_one_layer_on_sparse_bytes():
+def test_it_serves_one_layer_on_sparse_bytes():
     digits, usual = sparse_digits(), Settings(hidden=(100,))
-    assert kernels.is_sparse(direct(), digits, usual)
-    assert not kernels.is_sparse(linear(), digits, usual)
+    assert kernels.is_sparse(digits, usual)
     for settings in (
         Settings(hidden=(sparse.LANES - 1,)),
         Settings(hidden=(100, 100)),
         Settings(estimator="weights"),
         Settings(precision="bfloat16"),
     ):
-        assert not kernels.is_sparse(direct(), digits, settings)
+        assert not kernels.is_sparse(digits, settings)
     for others in (images(200, 30, 0.6), images(200, 30, 0.2).float()):
-        assert not kernels.is_sparse(direct(), digits._replace(train_images=others), usual)
+        assert not kernels.is_sparse(digits._replace(train_images=others), usual)
 
 
 @pytest.fixture
@@ -131,8 +153,10 @@ def digits_in_files(tmp_path):
     return str(tmp_path)
 
 
-def test_a_run_by_it_says_so_and_has_the_same_bytes_again(small, digits_in_files, soon):
-    run = perform.perform("a_direct", small | {"dataset": digits_in_files, "hidden": [16]})
+@pytest.mark.parametrize("chapter", ["a_direct", "e_linear"])
+def test_a_run_by_it_says_so_and_has_the_same_bytes_again(chapter, small, digits_in_files, soon):
+    values = chapters.defaults(chapter) | small | {"dataset": digits_in_files, "hidden": [16]}
+    run = perform.perform(chapter, values)
     assert run.receipt["gradient"] == "sparse"
     assert perform.verify(run).verdict == verification.SAME
 
@@ -155,7 +179,7 @@ def test_without_numba_a_training_goes_on_by_torch_and_says_so_once(monkeypatch,
     kernels._sparse.cache_clear()
     monkeypatch.setattr(importlib, "import_module", missing)
     for _ in range(2):
-        assert kernels.way(direct(), digits, settings) == "plain"
+        assert kernels.way(digits, settings) == "plain"
         gradient = kernels.gradient(direct(), digits, settings)
     assert capsys.readouterr().err.count("numba failed (No module named 'numba')") == 1
     trained = fit(direct(), [Model(1.0, 0)], digits, settings, gradient=gradient)
@@ -165,7 +189,21 @@ def test_without_numba_a_training_goes_on_by_torch_and_says_so_once(monkeypatch,
     kernels._sparse.cache_clear()
 
 
+def test_a_hypernetwork_goes_on_without_a_compiler_and_says_so_once(monkeypatch, soon, capsys):
+    def without_compiler(*_):
+        raise RuntimeError("no working C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **_: without_compiler)
+    monkeypatch.setattr(kernels, "WORTH_COMPILING", 1)
+    digits, settings, models = sparse_digits(), Settings(hidden=(20,), epochs=1), [Model(None, 0)]
+    trained = fit(linear(), models, digits, settings, gradient=kernels.gradient(linear(), digits, settings))
+    assert capsys.readouterr().err.count("training uncompiled") == 1
+    monkeypatch.setattr(kernels, "WORTH_COMPILING", 100)
+    expected = fit(linear(), models, digits, settings, gradient=kernels.gradient(linear(), digits, settings))
+    assert all(torch.equal(trained[name], expected[name]) for name in expected)
+
+
 def test_a_training_that_diverges_says_so_itself():
     settings = Settings(hidden=(20,), epochs=3, optimizer="sgd", learning_rate=1e30, clip=0)
     with pytest.raises(training.DivergedError, match="no longer finite"):
-        fit(direct(), [Model(1.0, 0)], sparse_digits(), settings, gradient=sparse.gradient(200, settings))
+        fit(direct(), [Model(1.0, 0)], sparse_digits(), settings, gradient=sparsely(direct(), settings))

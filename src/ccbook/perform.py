@@ -89,7 +89,7 @@ def _trained(p: Parameters, digits: Digits, begin: Run | None) -> Iterator[Run]:
     chosen, cores = kernels.best_products(), workers.cores_for(p.models, steps, p.device)
     kernels.set_products(chosen)
     part = _train(p, digits, begin, cores, chosen)
-    way = kernels.way(method_of(p), digits, p.settings)
+    way = kernels.way(digits, p.settings)
     draft |= {"cores": cores, "product_kernels": chosen, "gradient": way}
     draft["seconds"] = round(time.perf_counter() - began, 1)
     with store.written(draft, p, *part) as run:

@@ -6,18 +6,19 @@ import multiprocessing
 import sys
 import timeit
 from collections.abc import Callable
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from types import ModuleType
 from typing import Any, Literal
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from complexity_control import training
 from complexity_control.digits import Digits
 from complexity_control.method import Method
-from complexity_control.posterior import to_flat
-from complexity_control.training import Gradient, Settings
+from complexity_control.posterior import Params, Posterior, from_flat, to_flat
+from complexity_control.training import Batch, Gradient, Settings
 
 Way = Literal["sparse", "compiled", "plain"]
 # steps of one model; fewer are taken sooner than compiled, or than numba is loaded
@@ -57,35 +58,73 @@ def set_products(kernels: str) -> None:
     torch.backends.mkldnn.matmul.fp32_precision = kernels  # type: ignore[attr-defined]
 
 
-def way(method: Method, digits: Digits, settings: Settings) -> Way:
+def way(digits: Digits, settings: Settings) -> Way:
     """How the gradient is computed: it depends on digits and settings alone, as a model's bits do.
 
     sparse: machine.sparse, where numba can compile it. Else training.gradient_of, compiled where that saves time.
     """
     steps = training.steps(len(digits.train_labels), settings)
     # numba is loaded last: other trainings needn't wait for it
-    if steps >= WORTH_LOADING and is_sparse(method, digits, settings) and _sparse():
+    if steps >= WORTH_LOADING and is_sparse(digits, settings) and _sparse():
         return "sparse"
     return "compiled" if steps >= WORTH_COMPILING else "plain"
 
 
-def is_sparse(method: Method, digits: Digits, settings: Settings) -> bool:
+def is_sparse(digits: Digits, settings: Settings) -> bool:
     """Whether machine.sparse is right for these, and faster than matrix products."""
     images, (width, *deeper) = digits.train_images, settings.hidden
-    start = method.init([Generator()], [1, 1], 0.0)
-    direct = all(t is start.get(n) for n, t in to_flat(method.posterior(start, torch.ones(1, 1))).items())
     usual = settings.estimator == "local" and settings.precision == "float32" and width >= NARROWEST and not deeper
     bytes_ = images.dtype == torch.uint8 and images.device.type == "cpu"
-    return direct and usual and bytes_ and bool(images.count_nonzero() < DENSE * images.numel())
+    return usual and bytes_ and bool(images.count_nonzero() < DENSE * images.numel())
 
 
 def gradient(method: Method, digits: Digits, settings: Settings, chosen: Way | None = None) -> Gradient:
     """training.gradient_of, computed in the way for these, or in a chosen one."""
-    chosen, count = chosen or way(method, digits, settings), len(digits.train_labels)
+    chosen, count = chosen or way(digits, settings), len(digits.train_labels)
     if chosen == "sparse" and (sparse := _sparse()):
-        return sparse.gradient(count, settings)
+        if is_direct(method):
+            return _by_parameters(sparse.gradient(count, settings))
+        return _through(method, sparse.gradient(count, replace(settings, clip=0)), count, settings)
     plain = training.gradient_of(method, count, settings)
-    return compile_if_possible(plain) if chosen == "compiled" else plain
+    return compile_if_possible(plain)[0] if chosen == "compiled" else plain
+
+
+def is_direct(method: Method) -> bool:
+    """Whether its parameters are the posterior's own."""
+    start = method.init([Generator()], [1, 1], 0.0)
+    return all(t is start.get(n) for n, t in to_flat(method.posterior(start, torch.ones(1, 1))).items())
+
+
+# (posteriors, minibatch) -> the loss's gradient by means and log standard deviations, and the losses [S * K]
+ByPosterior = Callable[[Posterior, Batch], tuple[Posterior, Tensor]]
+
+
+def _by_parameters(by_posterior: ByPosterior) -> Gradient:
+    def gradient(params: Params, batch: Batch) -> tuple[Params, Tensor]:
+        gradients, losses = by_posterior(from_flat(params), batch)
+        return to_flat(gradients), losses
+
+    return gradient
+
+
+def _through(method: Method, by_posterior: ByPosterior, count: int, settings: Settings) -> Gradient:
+    """A hypernetwork's gradient: by its map from parameters to posteriors, and by the transpose of the derivative."""
+
+    def transpose(params: Params, lam: Tensor, by_mean: Params, by_log_std: Params) -> Params:
+        back = torch.func.vjp(lambda p: method.posterior(p, lam), params)[1]
+        gradients, clip = back(Posterior(by_mean, by_log_std))[0], settings.clip
+        return {n: t.clamp(-clip, clip) if clip else t for n, t in gradients.items()}
+
+    forward: Callable[..., Posterior] = method.posterior
+    backward: Callable[..., Params] = transpose
+    if training.steps(count, settings) >= WORTH_COMPILING:
+        forward, backward = compile_if_possible(forward, backward)
+
+    def gradient(params: Params, batch: Batch) -> tuple[Params, Tensor]:
+        gradients, losses = by_posterior(forward(params, batch.lam), batch)
+        return backward(params, batch.lam, *gradients), losses.view_as(batch.lam).sum(1)
+
+    return gradient
 
 
 @cache
@@ -100,22 +139,21 @@ def _sparse() -> ModuleType | None:
         return None
 
 
-def compile_if_possible(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function compiled for each shape of its arguments; on a machine that can't, as it is, and says so once."""
+def compile_if_possible(*functions: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
+    """The functions compiled for each shape of their arguments; on a machine that can't, as they are, said once."""
     torch.compiler.reset()  # it keeps a few compilations of one piece of code, and refuses more
-    way = torch.compile(function, fullgraph=True, dynamic=False)
+    ways = [torch.compile(function, fullgraph=True, dynamic=False) for function in functions]
 
-    def call(*args: Any) -> Any:
-        nonlocal way
+    def call(k: int, *args: Any) -> Any:
         try:
-            return way(*args)
+            return ways[k](*args)
         except RuntimeError as error:
-            if way is function:
+            if ways[k] is functions[k]:
                 raise
-            way = function
-            result = way(*args)  # a fault of the function's own is raised here, as it is
+            ways[:] = functions
+            result = ways[k](*args)  # a fault of the function's own is raised here, as it is
             reason = " ".join(str(error).strip().splitlines()[:2])  # the first may only say who raised it
-            print(f"training uncompiled, at about half the speed: torch.compile failed ({reason})", file=sys.stderr)
+            print(f"training uncompiled, which takes longer: torch.compile failed ({reason})", file=sys.stderr)
             return result
 
-    return call
+    return tuple(partial(call, k) for k in range(len(functions)))

@@ -1,4 +1,4 @@
-"""The gradient of direct training on a processor, at the cost of the nonzero pixels.
+"""The gradient by posteriors on a processor, at the cost of the nonzero pixels.
 
 Four of five pixels of a digit are 0, and `scale` turns them to -1. With s = -1 for p = 1 and s = 1 for p = 2
     a^p T = (a^p - s) T + s 1ᵀT    and    (a^p)ᵀ g = (a^p - s)ᵀ g + s 1ᵀg
@@ -6,6 +6,7 @@ are exact, and a^p - s is 0 wherever a pixel is. The rest is training.loss and i
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -15,8 +16,8 @@ from torch import Tensor
 
 from ccbook.machine.vectors import LANES, TILE, add_entries, add_rows, as_float
 from complexity_control.digits import scale
-from complexity_control.posterior import Params, from_flat
-from complexity_control.training import Batch, Gradient, Settings
+from complexity_control.posterior import Posterior
+from complexity_control.training import Batch, Settings
 
 njit: Any = numba.njit  # its types are not whole
 ROWS = 64  # of a table at a time: with TILE columns they fit into the innermost cache
@@ -125,21 +126,22 @@ def complexity(mean, log_std, variance, by_mean, by_drawn, squared, weight, prio
     return weight * total
 
 
-@njit("f8(u1[:, ::1], u1[:, ::1], UniTuple(f4[::1], 2), i4[::1], i8[::1], b1, UniTuple(f4[:, ::1], 2), "
+@njit("f8(" + "UniTuple(i4[::1], 2), " * 2 + "UniTuple(f4[::1], 2), i4[::1], i8[::1], b1, UniTuple(f4[:, ::1], 2), "
       + "UniTuple(f4[:, ::1], 4), " * 4 + "f4, f4, f4, f4)", **OPTIONS)  # fmt: skip
-def step(images, turned, weights, all_entries, labels, squared, noise, mean, log_std, by_mean, by_log_std, share,
+def step(rows, columns, weights, all_entries, labels, squared, noise, mean, log_std, by_mean, by_log_std, share,
          kl_weight, prior_std, clip):  # fmt: skip
-    """share times minus the log-likelihood of a digit, plus kl_weight times the KL, for one model.
+    """share times minus the log-likelihood of a digit, plus kl_weight times the KL, for one posterior.
 
-    Writes the gradients by W1, b1, W2 and b2 to by_mean and by_log_std.
+    Takes nonzero(...) of the images and of their transpose. Writes the gradients by W1, b1, W2 and b2 to by_mean and
+    by_log_std.
     """
-    (w1, b1, w2, b2), batch, padded, (hidden, classes) = mean, len(labels), turned.shape[1], mean[2].shape
+    (w1, b1, w2, b2), batch, (hidden, classes) = mean, len(labels), mean[2].shape
+    padded = batch + -batch % LANES
     v1, c1, v2, c2 = np.empty_like(w1), np.empty_like(b1), np.empty_like(w2), np.empty_like(b2)
     for s, v in zip(log_std, (v1, c1, v2, c2)):  # noqa: B905 (numba's has no strict)
         exponential(s, TWO, v)
     # x = max(0, a W1 + b1 + d noise), d² = a² V1 + c1
-    rows, columns, unused = nonzero(images), nonzero(turned), np.empty(hidden, np.float32)
-    x, d = np.empty((batch, hidden), np.float32), np.empty((batch, hidden), np.float32)
+    x, d, unused = np.empty_like(noise[0]), np.empty_like(noise[0]), np.empty(hidden, np.float32)
     product(*rows, weights[0], w1, -ONE, x, unused)
     product(*rows, weights[1], v1, ONE, d, unused)
     c, x2 = c1 * c1 if squared else c1, np.empty_like(x)
@@ -200,36 +202,45 @@ def step(images, turned, weights, all_entries, labels, squared, noise, mean, log
     return loss
 
 
+@njit("f8[::1](" + "u1[:, :, ::1], " * 2 + "UniTuple(f4[::1], 2), i4[::1], i8[:, ::1], b1, UniTuple(f4[:, :, ::1], 2), "
+      + "UniTuple(f4[:, :, ::1], 4), " * 4 + "f4[::1], f4[::1], f4, f4)", **OPTIONS)  # fmt: skip
+def steps(images, turned, weights, all_entries, labels, squared, noise, mean, log_std, by_mean, by_log_std, share,
+          kl_weight, prior_std, clip):  # fmt: skip
+    """step for all posteriors, of which as many in turn see the same digits as there are for each model."""
+    losses, each = np.empty(len(share)), len(share) // len(images)
+    for s in range(len(images)):
+        rows, columns = nonzero(images[s]), nonzero(turned[s])
+        for k in range(s * each, (s + 1) * each):
+            q = [(t[0][k], t[1][k], t[2][k], t[3][k]) for t in (mean, log_std, by_mean, by_log_std)]
+            losses[k] = step(rows, columns, weights, all_entries, labels[s], squared, (noise[0][k], noise[1][k]),
+                             q[0], q[1], q[2], q[3], share[k], kl_weight[k], prior_std, clip)  # fmt: skip
+    return losses
+
+
 def whole(images: np.ndarray) -> np.ndarray:
     """Images with zeros at the end of each row, to whole vectors."""
     missing = -images.shape[2] % LANES
     return np.ascontiguousarray(np.pad(images, ((0, 0), (0, 0), (0, missing))) if missing else images)
 
 
-def gradient(count: int, settings: Settings) -> Gradient:
-    """training.gradient_of(direct(), ...) to float32 accuracy, for what is_sparse of kernels takes.
+def gradient(count: int, settings: Settings) -> Callable[[Posterior, Batch], tuple[Posterior, Tensor]]:
+    """The clipped gradient of training.loss by means and log standard deviations, and the losses of all posteriors.
 
-    The gradients that it returns are overwritten when it is called again.
+    To float32 accuracy, for what is_sparse of kernels takes. What it returns is overwritten when it is called again.
     """
     squared, clip = settings.bias_noise == "variance", settings.clip or math.inf
-    trained: list[Tensor] = []
-    made: list[Any] = []  # for these tensors, once
+    made: list[Posterior] = []
 
-    def clipped(params: Params, batch: Batch) -> tuple[Params, Tensor]:
-        if len(trained) != len(params) or any(a is not b for a, b in zip(trained, params.values(), strict=True)):
-            gradients = {n: torch.empty_like(t) for n, t in params.items()}
-            parts = [part for flat in (params, gradients) for part in from_flat(flat)]
-            each = [[part[n].view(len(part[n]), -1, part[n].shape[-1]).numpy() for n in NAMES] for part in parts]
-            models = [[tuple(t[s] for t in tensors) for tensors in each] for s in range(len(batch.lam))]
-            trained[:], made[:] = params.values(), (gradients, models)
-        gradients, models = made
+    def clipped(q: Posterior, batch: Batch) -> tuple[Posterior, Tensor]:
+        if not made or made[0].mean["W1"].shape != q.mean["W1"].shape:
+            made[:] = [Posterior(*({n: torch.empty_like(t) for n, t in part.items()} for part in q))]
+        by_name = [tuple(part[n].view(len(part[n]), -1, part[n].shape[-1]).numpy() for n in NAMES)
+                   for part in (*q, *made[0])]  # fmt: skip
         images, turned = (whole(x.numpy()) for x in (batch.images, batch.images.transpose(1, 2)))
-        labels, losses = batch.labels.numpy(), []
-        for s, (model, lam) in enumerate(zip(models, batch.lam[:, 0].tolist(), strict=True)):
-            share = lam**-settings.lam_power
-            noise = batch.noise[0][s].numpy(), batch.noise[1][s].numpy()
-            losses.append(step(images[s], turned[s], WEIGHTS, ROW_IS_BYTE, labels[s], squared, noise, *model, share,
-                               share * lam / count, settings.prior_std, clip))  # fmt: skip
-        return gradients, torch.tensor(losses)
+        lam, noise = batch.lam.flatten(), tuple(n.numpy() for n in batch.noise)
+        share = lam**-settings.lam_power / batch.lam.shape[1]
+        losses = steps(images, turned, WEIGHTS, ROW_IS_BYTE, batch.labels.numpy(), squared, noise, *by_name,
+                       share.numpy(), (share * lam / count).numpy(), settings.prior_std, clip)  # fmt: skip
+        return made[0], torch.from_numpy(losses).float()
 
     return clipped
