@@ -49,8 +49,7 @@ def crate(runs: Sequence[Run]) -> dict[str, Any]:
                    license=_at(LICENCE), citation=_at(address), hasPart=[_at(name) for name in parts],
                    mentions=[_at(f"#{run.id}") for run in runs])  # fmt: skip
     each = {entity["@id"]: entity for entity in [*entities, root]}
-    context = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"]
-    return {"@context": context, "@graph": list(each.values())}
+    return {"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": list(each.values())}
 
 
 def _entity(identifier: str, kind: str, /, **properties: Any) -> dict[str, Any]:
