@@ -1,10 +1,11 @@
-"""Ours, and the machine's own limit, as processes that speed.py asks for one repeat after the other."""
+"""Ours, and the core's own limit, as processes that speed.py asks for one repeat after the other."""
 
 import argparse
 import sys
 import time
 from typing import NamedTuple
 
+import peak
 import torch
 from peers import BATCH, BATCHES, LAM, LOCAL, Line, of_layers, torch_matmuls
 
@@ -19,25 +20,28 @@ class Mode(NamedTuple):
     label: str
     changes: dict = {}  # noqa: RUF012 (never written to)
     chapter: str = "a_direct"
-    whole: bool = False  # end to end: all digits
+    kind: str = "step"  # what compares with it; whole: end to end, with all digits
     way: kernels.Way | None = None  # None: as a run of these settings
     noise: bool = False  # uniform, in the place of images
     estimator: str = LOCAL
 
 
+FIVE: dict = {"samples": 5}  # lambdas for each minibatch, as in the chapters
 OURS = {
     "ours": Mode("ours: nonzero pixels"),
     "ours-compiled": Mode("ours, compiled by torch", way="compiled"),
     "ours-uncompiled": Mode("ours, by torch as it is", way="plain"),
     "ours-noise": Mode("ours, on uniform noise", noise=True),
     "ours-bfloat16": Mode("ours, bfloat16", {"precision": "bfloat16"}),
-    "ours-linear": Mode("ours, linear hypernetwork", {"samples": 1}, "e_linear"),
-    "ours-whole": Mode("ours: nonzero pixels", whole=True),
+    "ours-linear": Mode("ours, linear hypernetwork", {"samples": 1}, "e_linear", "linear"),
+    "ours-whole": Mode("ours: nonzero pixels", kind="whole"),
+    "ours-c": Mode("(c): nonzero pixels", FIVE, "c_low_rank", "c"),
+    "ours-c-compiled": Mode("(c), compiled by torch", FIVE, "c_low_rank", "c", "compiled"),
+    "ours-e": Mode("(e): nonzero pixels", FIVE, "e_linear", "e"),
+    "ours-e-compiled": Mode("(e), compiled by torch", FIVE, "e_linear", "e", "compiled"),
 }
 WARM_UP = 2  # passes over the batches, not timed; the first compiles
 ENDLESS = 1_000_000  # epochs: the process lives until speed.py is done with it
-SIDE = 2048  # of the matrices that the peak is measured with
-KERNELS = ("none", "bf16")  # what torch may use to multiply float32 matrices; none is its default
 
 
 def serve(mode: Mode) -> None:
@@ -48,11 +52,11 @@ def serve(mode: Mode) -> None:
     kernels.set_products(chosen)  # as every run does before it trains
     values = chapters.defaults(mode.chapter) | mode.changes | {"lambdas": [LAM], "seeds": [0]}
     p = parameters.check(mode.chapter, values | {"epochs": ENDLESS})
-    digits = download.load(p.dataset, train=None if mode.whole else BATCH * BATCHES)
+    digits = download.load(p.dataset, train=None if mode.kind == "whole" else BATCH * BATCHES)
     if mode.noise:
         noise = torch.randint(256, digits.train_images.shape, generator=torch.Generator().manual_seed(0))
         digits = digits._replace(train_images=noise.byte())
-    models = [training.Model(None if mode.chapter == "e_linear" else LAM, 0)]
+    models = [training.Model(LAM if mode.chapter == "a_direct" else None, 0)]
     method = perform.method_of(p)
     steps = training.steps(len(digits.train_labels), p.settings) // p.epochs
 
@@ -76,23 +80,11 @@ def serve(mode: Mode) -> None:
 
 
 def serve_peak() -> None:
-    """Billions of float32 operations a second in a big matrix product, by each kind of kernels that is exact."""
+    """The core's peak, in the same turns."""
     line = Line()
-    torch.set_num_threads(1)
-    a, b = (torch.randn(SIDE, SIDE, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
-    exact = a[:64].double() @ b.double()
-    line.tell(version=torch.__version__)
+    line.tell(version="")
     while True:
-        speeds = {}
-        for choice in KERNELS:
-            torch.backends.mkldnn.matmul.fp32_precision = choice
-            begin = time.perf_counter()
-            product = a @ b
-            seconds = time.perf_counter() - begin
-            # on some processors these kernels round their inputs to bfloat16: that is no float32 peak
-            if (product[:64] - exact).abs().max() < 1e-5 * exact.abs().max():
-                speeds[choice] = 2 * SIDE**3 / seconds / 1e9
-        line.tell(gflops=speeds)
+        line.tell(gflops=peak.gflops())
 
 
 if __name__ == "__main__":
