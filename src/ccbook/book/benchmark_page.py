@@ -83,7 +83,7 @@ def steps(record: Recorded) -> artefacts.Artefact:
         ax.text(ms, place, f"   {ms:.2f}", va="center", fontsize="small")
     limit = dense_limit(record)
     ax.axvline(limit, color="0.5", linestyle="--")
-    ax.text(limit, len(rows) - 0.4, f" dense limit\n {limit:.2f}", va="bottom", fontsize="small", color="0.35")
+    ax.text(limit, len(rows) - 1, f" dense limit {limit:.2f}", va="center", fontsize="small", color="0.35")
     ax.set(xscale="log", xlim=(limit / 1.3, rows["ms"].max() * 1.5), xlabel="ms a training step", ylabel="")
     plain_ticks(ax.xaxis)
     sns.move_legend(ax, "lower center", bbox_to_anchor=(0.5, 1), ncols=3, title=None, frameon=False)
