@@ -26,7 +26,7 @@ class Mode(NamedTuple):
     estimator: str = LOCAL
 
 
-FIVE: dict = {"samples": 5}  # lambdas for each minibatch, as in the chapters
+FIVE: dict = {"samples": 5}  # lambdas for each minibatch, as in the chapter of (e)
 OURS = {
     "ours": Mode("ours: nonzero pixels"),
     "ours-compiled": Mode("ours, compiled by torch", way="compiled"),

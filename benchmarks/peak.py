@@ -8,23 +8,23 @@ from llvmlite import ir
 from numba import extending, types
 from numba.core import cgutils
 
+from ccbook.machine.vectors import LANES, spread
+
 njit: Any = numba.njit  # its types are not whole
 intrinsic: Any = extending.intrinsic
-LANES = 16  # numbers in a vector; where a register holds fewer, two or four of them
 CHAINS = 6, 12  # sums that don't wait for each other: few fit into all registers, many hide the latency
-TURNS = 20_000_000
+TURNS = 20_000_000  # multiply-adds of vectors in a measurement
 
 
 def loop(chains: int) -> Any:
-    """A function of turns: so many times each of the sums x becomes x f + f, with f near 1."""
+    """A function of turns: so many times each of the sums x becomes x f + f, which stays finite for f below 1."""
 
     @intrinsic
     def sums(_typing: Any, turns: Any, factor: Any) -> Any:
         def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
             turns, factor = arguments
             vector = ir.VectorType(ir.FloatType(), LANES)
-            one = builder.insert_element(vector(ir.Undefined), factor, ir.IntType(32)(0))
-            f = builder.shuffle_vector(one, one, ir.VectorType(ir.IntType(32), LANES)([0] * LANES))
+            f = spread(builder, factor)
             kept = [
                 cgutils.alloca_once_value(builder, builder.fmul(f, vector([k + 1.0] * LANES))) for k in range(chains)
             ]
