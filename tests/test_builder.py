@@ -26,7 +26,8 @@ LISTS = ["1", "0.1,1,10", "[1, 2]", "1,1", "2,1", "0", "-1,1", "1.5", "1e-3", "a
          "[[1]]", '"1",2', '"x"', "true", "null", "1e400", "{}", "0,x", "0,-1", "100000,100000", "1,2,3"]  # fmt: skip
 ALONE = [(letter, {name: text}) for letter, names, texts in (
     ("a", ("epochs", "batch_size", "learning_rate", "init_log_std", "clip"), NUMBERS),
-    ("c", ("samples", "lam_power"), NUMBERS), ("e", ("init_slope",), NUMBERS), ("g", ("degree",), NUMBERS),
+    ("c", ("samples", "lam_power"), NUMBERS), ("e", ("init_slope",), NUMBERS),
+    ("g", ("degree", "mean_degree"), NUMBERS),
     ("a", ("lambdas", "seeds", "hidden"), LISTS), ("c", ("lam_range",), LISTS),
 ) for name in names for text in texts]  # fmt: skip
 TOGETHER: list[tuple[str, dict[str, str]]] = [
@@ -38,7 +39,7 @@ TOGETHER: list[tuple[str, dict[str, str]]] = [
     ("a", {"epochs": "0", "lambdas": "0,1", "hidden": "x"}), ("a", {"dataset": "a\tb"}),
     ("a", {"dataset": "OpticalDigits", "shuffle": "false"}),
     ("e", {"feed": "log", "stratified": "true", "samples": "20"}), ("a", {"precision": "bfloat16"}),
-    ("a", {"lambdas": "[1, 2]", "hidden": "300,100", "epochs": "1000"}), ("g", {"slope": "false"}),
+    ("a", {"lambdas": "[1, 2]", "hidden": "300,100", "epochs": "1000"}), ("g", {"mean_degree": "0"}),
 ]  # fmt: skip
 
 

@@ -77,9 +77,9 @@ def test_two_hidden_layers_are_refused(folder, tmp_path):
         explorer.write_scripts(tmp_path, deep, download.load(str(folder), "cpu"))
 
 
-def test_a_weight_of_no_slope_and_no_polynomials_has_its_own_price(folder):
+def test_a_weight_of_one_m_and_no_polynomials_has_its_own_price(folder):
     """Then s = sigmoid(a - ln lambda) is half at lambda = e^a, to the fineness of the grid."""
-    run = made("g_tempered", folder, degree=0, slope=False)
+    run = made("g_tempered", folder, degree=0, mean_degree=0)
     price = np.exp(5 * run.hypernetwork["W1.a"][0].double().numpy())
     found, step = explorer.prices(run), explorer.FINE[1] / explorer.FINE[0]
     assert ((found <= price * 1.001) & (price < found * step * 1.001)).all()

@@ -41,7 +41,7 @@ const explorer = (() => {
         shapes[tensor.name] = tensor.shape;
         at += length;
       }
-      const [inputs, hidden] = shapes["W1.m"] || shapes["mean.W1.B1"] || shapes["mean.W1.b3"] || shapes["0.mean.W1"];
+      const [inputs, hidden] = shapes["W1.a"] || shapes["mean.W1.B1"] || shapes["mean.W1.b3"] || shapes["0.mean.W1"];
       models[name] = { ...about, name, tensors, shapes, inputs, hidden };
     }
     if (parts.test && [...Object.keys(METHODS), BESIDE].every((method) => models[method])) arrived();
@@ -83,7 +83,7 @@ const explorer = (() => {
       for (const part of ["mean", "log_std"]) for (const name of TENSORS) q[part][name] = model.tensors[`${k}.${part}.${name}`];
       return q;
     }
-    if (model.tensors["W1.m"]) {
+    if (model.tensors["W1.a"]) {
       for (const name of TENSORS) [q.mean[name], q.log_std[name]] = tempered(model, name, lam);
       return q;
     }
@@ -128,21 +128,24 @@ const explorer = (() => {
     const [low, high] = model.lam_range.map(Math.log), logLam = Math.log(lam);
     const t = Math.max(-1, Math.min(1, (2 * logLam - low - high) / (high - low)));
     const tensor = (what) => model.tensors[`${name}.${what}`];
-    const m = tensor("m"), a = tensor("a"), slope = tensor("slope");
-    const curve = (what) => outerSum(model.shapes[`${name}.m`].map((width, axis) => polynomials(tensor(what + axis), width, t)));
+    const a = tensor("a"), m = polynomials(tensor("m"), a.length, t, 0);
+    const curve = (what) => outerSum(model.shapes[`${name}.a`].map((width, axis) => polynomials(tensor(what + axis), width, t, 1)));
     const gain = curve("gain"), shift = curve("shift"), mean = new Float32Array(m.length), logStd = new Float32Array(m.length);
     for (let i = 0; i < m.length; i++) {
       const x = SPEED * (a[i] + shift[i]) - logLam, e = Math.exp(-Math.abs(x));
-      mean[i] = (m[i] + (slope ? t * slope[i] : 0)) * Math.exp(gain[i]) * (x > 0 ? 1 : e) / (1 + e);
+      mean[i] = m[i] * Math.exp(gain[i]) * (x > 0 ? 1 : e) / (1 + e);
       logStd[i] = Math.log(model.prior_std) - (Math.max(x, 0) + Math.log1p(e)) / 2;
     }
     return [mean, logStd];
   }
 
-  /** A sum of Chebyshev polynomials for each place of an axis; coefficients [degree, width], none at degree 0. */
-  function polynomials(coefficients, width, t) {
+  /** A sum of Chebyshev polynomials, from the order first on, for each of width places; coefficients [orders, width]. */
+  function polynomials(coefficients, width, t, first) {
     const out = new Float64Array(width);
-    (coefficients || []).forEach((value, i) => { out[i % width] += value * Math.cos((1 + Math.floor(i / width)) * Math.acos(t)); });
+    for (let start = 0, order = first; coefficients && start < coefficients.length; start += width, order++) {
+      const power = Math.cos(order * Math.acos(t));
+      for (let i = 0; i < width; i++) out[i] += power * coefficients[start + i];
+    }
     return out;
   }
 

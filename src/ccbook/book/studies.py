@@ -44,7 +44,7 @@ def variants() -> list[Variant]:
     book = {"seeds": defaults("g_tempered")["seeds"]}  # a run that is on record
     found = [tuned, Variant("form", "g", "(g) as it is", book)]
     without: dict[str, dict[str, Any]] = {
-               "polynomials": {"degree": 0}, "slope": {"slope": False}, "stratified λ": {"stratified": False},
+               "polynomials": {"degree": 0}, "m's series": {"mean_degree": 0}, "stratified λ": {"stratified": False},
                "weights of λ": {"lam_power": 0.0}, "a falling rate": {"schedule": "constant"}}  # fmt: skip
     found += [Variant("form", "g", f"(g) without {part}", changes) for part, changes in without.items()]
     found += [Variant("form", letter, f"({letter}) with (g)'s training, fed log λ", training | {"feed": "log"})
