@@ -16,10 +16,13 @@ from pathlib import Path
 import pytest
 
 from ccbook import perform
-from ccbook.records import history, transfer
+from ccbook.records import history, sweeps, transfer
 from ccbook.records.crate import METADATA
 from ccbook.records.run import Run
+from ccbook.records.sweeps import Sweep
 from tests.helpers import ccbook, ended, on_record
+
+GONE = "a_direct-000000000000"  # a run that was removed
 
 
 @pytest.fixture
@@ -64,6 +67,48 @@ def test_an_archive_overwrites_nothing_and_needs_all_that_it_names(file, both, r
     assert "no run 'nothing' is on record" in ended(ccbook("archive", file.with_name("new.tar.gz"), "nothing"), 2)
     assert "has no run on record with profile paper" in ended(ccbook("archive", file.with_name("new.tar.gz")), 2)
     assert not file.with_name("new.tar.gz").exists()
+
+
+@pytest.fixture
+def swept(both, tmp_path) -> tuple[Sweep, Path]:
+    """A sweep of two runs in an archive, and nothing of it on record any more."""
+    sweep = sweeps.keep(Path("grid.yaml"), "methods: [a]", ["1", "2", "3"], [*(run.id for run in both), GONE], [])
+    assert "wrote 2 runs" in ended(ccbook("archive", tmp_path / "sweep.tar.gz", sweep.name))
+    assert ended(ccbook("rm", sweep.name)).count("removed") == 2
+    assert (on_record(), sweeps.all_sweeps()) == ([], ([], []))
+    return sweep, tmp_path / "sweep.tar.gz"
+
+
+def test_a_sweep_goes_with_its_runs_and_comes_with_them(swept, both):
+    sweep, file = swept
+    assert "2 runs added" in ended(ccbook("fetch", file))
+    assert on_record() == both
+    assert sweeps.all_sweeps() == ([sweep.model_copy(update={"runs": [run.id for run in both]})], [])
+    ended(ccbook("rm", both[0].id))
+    assert len(sweeps.all_sweeps()[0]) == 1  # one of its runs is left
+
+
+def test_a_run_alone_takes_no_sweep_with_it(swept, both, tmp_path):
+    ended(ccbook("fetch", swept[1]))
+    ended(ccbook("archive", tmp_path / "one.tar.gz", both[0].id))
+    with tarfile.open(tmp_path / "one.tar.gz") as archive:
+        assert not any("sweep-" in name for name in archive.getnames())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b"a_direct-", b"e_linear-", "a sweep in it has other runs"),
+        (b"a_direct-", b"../a_direct-", "entry runs.0"),
+        (b"sweep-grid", b"sweep-other", "it holds sweep-other"),
+        (b'"grid.yaml"', b'"<script>"', "entry file"),
+        (b"{", b"[", "Invalid JSON"),
+    ],
+)
+def test_a_sweep_that_isnt_right_is_refused_with_its_runs(swept, old, new, reason):
+    rewritten(swept[1], edited(f"{swept[0].name}.json", old, new))
+    assert reason in ended(ccbook("fetch", swept[1]), 2)
+    assert (on_record(), sweeps.all_sweeps()) == ([], ([], []))
 
 
 def rewritten(file: Path, change: Callable[[tarfile.TarInfo, bytes], Iterator[tuple[tarfile.TarInfo, bytes]]]) -> None:

@@ -286,7 +286,7 @@ def diff(names: tuple) -> None:
 @click.argument("names", nargs=-1, required=True, metavar="RUN...", shell_complete=_complete_run)
 @click.option("--force", is_flag=True, help="Even if the paper's tables or another run stand on it.")
 def rm(names: tuple, force: bool) -> None:
-    """Take runs off the record for good."""
+    """Take runs off the record for good; a sweep's name stands for its runs."""
     with _reported():
         from ccbook.records import history
 
@@ -298,11 +298,14 @@ def rm(names: tuple, force: bool) -> None:
 @click.argument("file", type=TO_FILE, callback=_archive)
 @click.argument("names", nargs=-1, metavar="[RUN]...", shell_complete=_complete_run)
 def archive(file: Path, names: tuple) -> None:
-    """Write runs to one file, to be handed on: those named, or all that the book stands on."""
+    """Write runs to one file, to be handed on: those named, or all that the book stands on.
+
+    A sweep's name stands for its runs; a sweep goes with them.
+    """
     with _reported("Nothing was written."):
         from ccbook.records import history, transfer
 
-        found, absent = ([history.find(name) for name in names], {}) if names else history.published()
+        found, absent = ([*map(history.find, history.full_names(names))], {}) if names else history.published()
         transfer.write(file, found)
         click.echo(f"wrote {count(len(found), 'run')}")
         for results, number in absent.items():

@@ -184,6 +184,8 @@ def page(sweep: Sweep, runs: Sequence[Run], rows: pd.DataFrame) -> str:
     if sweep.missing:
         parts.append(f"The command also makes the {count(len(sweep.missing), 'run')} that failed or weren't begun:")
         parts += [fenced(command) for command in sweep.missing]
+    handed_on = fenced(f"ccbook archive {sweep.name}.tar.gz {sweep.name}")
+    parts += ["The runs in one file, which `ccbook fetch` puts on another record, and this page with them:", handed_on]
     return "\n\n".join(parts) + "\n"
 
 

@@ -19,7 +19,7 @@ from ccbook.machine import download, workers
 from ccbook.machine.idx import fingerprint
 from ccbook.parameters import FineTuning, ParameterError, Parameters, differing, names, resolved, uncut, unknown
 from ccbook.records import run as runs
-from ccbook.records import store
+from ccbook.records import store, sweeps
 from ccbook.records.provenance import processor
 from ccbook.records.run import Run, RunError, read
 from ccbook.wording import assignments, count, did_you_mean, duration, mean_sd
@@ -48,6 +48,12 @@ def full_name(given: str) -> str:
     if matches:
         raise RunError(f"{len(matches)} runs begin with {given!r}: {', '.join(matches[:10])}. Give more of the name")
     raise RunError(f"no run {given!r} is on record: {did_you_mean(given, existing, '`ccbook runs` lists all')}")
+
+
+def full_names(given: Sequence[str]) -> list[str]:
+    """The runs' whole names, each once; a sweep's name stands for all of its runs on record. Raises: as full_name."""
+    swept = {sweep.name: [*filter(store.on_record, sweep.runs)] for sweep in sweeps.all_sweeps()[0]}
+    return list(dict.fromkeys(name for one in given for name in swept.get(one) or [full_name(one)]))
 
 
 def find(given: str) -> Run:
@@ -317,11 +323,11 @@ def published() -> tuple[list[Run], dict[str, int]]:
 
 
 def remove(given: Sequence[str], force: bool = False) -> list[str]:
-    """Take runs off the record. Returns: their names.
+    """Take runs off the record, and sweeps with their last runs. Returns: the names of the runs.
 
     Raises: RunError if one isn't there or something else stands on it, unless forced; then none is removed.
     """
-    removed = list(dict.fromkeys(map(full_name, given)))
+    removed = full_names(given)
     whole, behind = ([], {}) if force else (all_runs()[0], behind_results())
     for run in [] if force else removed:
         reasons = [f"book/results/{file} stands on it" for file, names in behind.items() if run in names]
@@ -333,6 +339,7 @@ def remove(given: Sequence[str], force: bool = False) -> list[str]:
     for run in removed:
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=store.home()) as aside:
             (store.home() / run).rename(Path(aside) / run)  # off the record in one step
+    sweeps.remove_empty()
     return removed
 
 

@@ -1,5 +1,6 @@
 """The sweeps on record: a file beside the runs for each, with its grid and the names of its runs."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -7,10 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ccbook.parameters import format_errors
 from ccbook.records import store
 from ccbook.records.run import NAME
+
+SWEEP = "sweep-[a-z0-9_]{1,60}-[0-9a-f]{12}"  # name of a file, without its ending, and of a page
 
 
 class Sweep(BaseModel):
@@ -18,7 +22,7 @@ class Sweep(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    name: str = Field(pattern=r"^sweep-[a-z0-9_]{1,60}-[0-9a-f]{12}$")  # of its file and of its page
+    name: str = Field(pattern=f"^{SWEEP}$")
     file: str = Field(pattern=r"^[\w .-]{1,200}$")  # the grid's, without its folder
     grid: str = Field(max_length=1_000_000)
     runs: list[Annotated[str, Field(pattern=f"^{NAME}$")]]
@@ -30,7 +34,11 @@ def keep(file: Path, grid: str, jobs: Iterable[str], runs: list[str], missing: l
     stem = re.sub(r"[^a-z0-9]+", "_", file.stem.lower())[:60] or "_"
     sha256 = hashlib.sha256(" ".join(sorted(jobs)).encode()).hexdigest()
     shown = re.sub(r"[^\w .-]", "_", file.name)[-200:]
-    sweep = Sweep(name=f"sweep-{stem}-{sha256[:12]}", file=shown, grid=grid, runs=runs, missing=missing)
+    return put(Sweep(name=f"sweep-{stem}-{sha256[:12]}", file=shown, grid=grid, runs=runs, missing=missing))
+
+
+def put(sweep: Sweep) -> Sweep:
+    """Write it to its file, whole."""
     partial = store.home() / f".{sweep.name}.{os.getpid()}"
     partial.write_text(sweep.model_dump_json(indent=2) + "\n")
     partial.replace(store.home() / f"{sweep.name}.json")  # which gives the folder another time, as a new run does
@@ -42,10 +50,32 @@ def all_sweeps() -> tuple[list[Sweep], list[str]]:
     found, faults = [], []
     for file in sorted(store.home().glob("sweep-*.json")):
         try:
-            sweep = Sweep.model_validate_json(file.read_text())
-            if sweep.name != file.stem:
-                raise ValueError(f"it holds {sweep.name}")
-            found.append(sweep)
+            found.append(read(file))
         except (OSError, ValueError) as error:
             faults.append(f"{file.name} can't be read ({' '.join(str(error).split())}). Delete it")
     return [one for one in found if not any(set(one.runs) < set(other.runs) for other in found)], faults
+
+
+def read(file: Path) -> Sweep:
+    """Raises: OSError, ValueError."""
+    try:
+        sweep = Sweep.model_validate_json(file.read_text())
+    except ValidationError as error:
+        raise ValueError("; ".join(format_errors(error, "entry"))) from error
+    if sweep.name != file.stem:
+        raise ValueError(f"it holds {sweep.name}")
+    return sweep
+
+
+def of_only(runs: Iterable[str]) -> list[Sweep]:
+    """The sweeps of which all runs on record are among these, and some are; without their other runs."""
+    found = ((one, [run for run in one.runs if store.on_record(run)]) for one in all_sweeps()[0])
+    return [one.model_copy(update={"runs": own}) for one, own in found if own and {*own} <= {*runs}]
+
+
+def remove_empty() -> None:
+    """Take the sweeps off the record of which no run is on it."""
+    for file in store.home().glob("sweep-*.json"):
+        with contextlib.suppress(OSError, ValueError):  # what is damaged is said, not removed
+            if not any(map(store.on_record, read(file).runs)):
+                file.unlink()

@@ -1,5 +1,7 @@
 """Runs in one compressed file, to be handed on: written, and put on another record once all of it is verified.
 
+A sweep travels with its runs.
+
 Unpacked it is a Process Run Crate; its metadata are for other tools, and are not read here.
 """
 
@@ -17,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ccbook.records import store
+from ccbook.records import store, sweeps
 from ccbook.records.crate import METADATA, crate
 from ccbook.records.run import FILE, NAME, Run, RunError, read
 
@@ -36,6 +38,8 @@ def write(file: Path, runs: Sequence[Run]) -> None:
             for run in runs:
                 for name in ("receipt.json", *run.receipt["artefacts"]):
                     _append(archive, f"{run.id}/{name}", (run.folder / name).read_bytes())
+            for sweep in sweeps.of_only(run.id for run in runs):
+                _append(archive, f"{sweep.name}.json", sweep.model_dump_json().encode())
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
@@ -60,13 +64,20 @@ def add(source: str) -> tuple[list[Run], list[Run]]:
                 file = place / "archive"
                 _download(source, file)
             runs = list(_unpacked(file, place))
+            swept = [sweeps.read(one) for one in sorted((place / TOP).glob("sweep-*.json"))]
+            if not {name for sweep in swept for name in sweep.runs} <= {run.id for run in runs}:
+                raise ValueError("a sweep in it has other runs")
         except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError, http.client.HTTPException) as error:
             if isinstance(error, urllib.request.HTTPError):
                 error.close()  # it is an answer, too
             reason = str(error).replace(f"{place / TOP}/", "").partition(". Delete")[0]
             raise RunError(f"{source} can't be used ({reason}). Nothing was changed; get the archive again") from error
         there = [run for run in runs if store.on_record(run.id)]
-        return [store.keep(run) for run in runs if run not in there], there
+        added = [store.keep(run) for run in runs if run not in there]
+        for sweep in swept:
+            if not (store.home() / f"{sweep.name}.json").exists():
+                sweeps.put(sweep)
+        return added, there
 
 
 def _download(address: str, file: Path) -> None:
@@ -83,7 +94,7 @@ def _unpacked(file: Path, place: Path) -> Iterator[Run]:
     with tarfile.open(file, "r:gz") as archive:
         for member in archive:
             free -= member.size
-            expected = re.fullmatch(f"{TOP}/({NAME}/{FILE}|{METADATA})", member.name, re.ASCII)
+            expected = re.fullmatch(rf"{TOP}/({NAME}/{FILE}|{sweeps.SWEEP}\.json|{METADATA})", member.name, re.ASCII)
             if not member.isreg() or not expected or free < 0:
                 raise ValueError(f"{member.name!r} is no file of an archive of this version, or too large here")
             archive.extract(member, place, filter="data")
