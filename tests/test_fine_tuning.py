@@ -24,10 +24,11 @@ class TestFineTuning:
     def generated(self, chapter, small):
         return perform.perform(chapter, chapters.defaults(chapter) | small)
 
-    def test_it_starts_at_exactly_what_the_hypernetwork_generates(self, chapter, fine, small, generated):
+    @pytest.mark.parametrize("estimator", ["local", "weights"])
+    def test_it_starts_at_exactly_what_the_hypernetwork_generates(self, chapter, fine, small, generated, estimator):
         """With a step of no length the fine-tuned posterior is the start; the start is the hypernetwork's at lambda."""
         still = chapters.defaults(fine) | small | {"start": generated.id, "learning_rate": 1e-30}
-        tuned = perform.perform(fine, still)
+        tuned = perform.perform(fine, still | {"estimator": estimator})
         method = perform.method_of(generated.parameters)
         grid = torch.tensor([[0.1, 10.0]] * 2)
         expected = to_flat(method.posterior(generated.hypernetwork, grid))

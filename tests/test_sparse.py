@@ -1,12 +1,14 @@
 """The sparse gradient is the gradient, at the cost of the nonzero pixels."""
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from ccbook import chapters, perform
 from ccbook.machine import kernels, sparse
@@ -14,7 +16,7 @@ from ccbook.records import verification
 from complexity_control import Digits, Model, Settings, direct, fit, linear, low_rank, tempered, training
 from complexity_control.digits import scale
 from complexity_control.method import Method
-from complexity_control.posterior import Params, from_flat, layer_noise
+from complexity_control.posterior import Params, from_flat, layer_noise, normal, shapes
 from complexity_control.training import Batch, Gradient
 from tests.helpers import write_idx
 
@@ -35,9 +37,20 @@ def sparse_digits(count: int = 200, pixels: int = 30) -> Digits:
 def nearest_to_zero(params: Params, batch: Batch, settings: Settings) -> float:
     """The least that a hidden unit gets, in double precision."""
     q = from_flat({name: tensor.double() for name, tensor in params.items()})
-    x, power = scale(batch.images).double(), 4 if settings.bias_noise == "variance" else 2
-    variance = x**2 @ (2 * q.log_std["W1"]).exp() + (power * q.log_std["b1"]).exp().unsqueeze(1)
-    return float((x @ q.mean["W1"] + q.mean["b1"].unsqueeze(1) + variance.sqrt() * batch.noise[0]).abs().min())
+    x, power = scale(batch.images).double(), 2 if settings.bias_noise == "variance" else 1
+    weight, bias = q.log_std["W1"].exp(), (power * q.log_std["b1"]).exp()
+    if settings.estimator == "weights":
+        drawn = x @ (q.mean["W1"] + weight * batch.noise[0])
+        return float((drawn + (q.mean["b1"] + bias * batch.noise[1]).unsqueeze(1)).abs().min())
+    deviation = (x**2 @ weight**2 + (bias**2).unsqueeze(1)).sqrt()
+    return float((x @ q.mean["W1"] + q.mean["b1"].unsqueeze(1) + deviation * batch.noise[0]).abs().min())
+
+
+def noise_of(settings: Settings, draws: Sequence[torch.Generator], layers: Sequence[int], batch: int) -> list[Tensor]:
+    """As training.fit draws it."""
+    if settings.estimator == "local":
+        return layer_noise(draws, layers[1:], batch)
+    return [normal(draws, shape) for shape in shapes(layers).values()]
 
 
 def sparsely(method: Method, settings: Settings) -> Gradient:
@@ -55,6 +68,7 @@ def sparsely(method: Method, settings: Settings) -> Gradient:
     settings=st.builds(
         Settings,
         clip=st.sampled_from([0.0, 1e-3, 1.0]),
+        estimator=st.sampled_from(["local", "weights"]),
         bias_noise=st.sampled_from(["std", "variance"]),
         prior_std=st.sampled_from([0.1, 2.0]),
         lam_power=st.sampled_from([0.0, 0.5]),
@@ -68,11 +82,11 @@ def test_losses_and_gradients_are_those_of_autograd(
 ):
     draws = [torch.Generator().manual_seed(seed + k) for k in range(stack)]
     params = direct().init(draws, [pixels, width, classes], settings.init_log_std)
-    params = {name: params[name] for name in names}
+    params = params if settings.estimator == "weights" else {name: params[name] for name in names}
     seen = images(stack * batch, pixels, density, seed).view(stack, batch, pixels)
     labels = torch.randint(classes, (stack, batch), generator=draws[0])
     lam = 10 ** (3 * torch.rand(stack, 1, generator=draws[0]) - 1)
-    minibatch = Batch(seen, labels, lam, layer_noise(draws, [width, classes], batch))
+    minibatch = Batch(seen, labels, lam, noise_of(settings, draws, [pixels, width, classes], batch))
     assume(nearest_to_zero(params, minibatch, settings) > 1e-5)  # where rounding decides whether a unit is on
     gradients, losses = sparsely(direct(), settings)(params, minibatch)
     expected, known = training.gradient_of(direct(), 200, settings)(params, minibatch)
@@ -87,13 +101,15 @@ def test_losses_and_gradients_are_those_of_autograd(
 
 @pytest.mark.parametrize("method", [low_rank(), linear(init_slope=0.1), tempered()])
 @pytest.mark.parametrize("clip", [0.0, 0.01])
-def test_hypernetworks_have_the_gradients_of_autograd(method, clip):
+@pytest.mark.parametrize("estimator", ["local", "weights"])
+def test_hypernetworks_have_the_gradients_of_autograd(method, clip, estimator):
     """Two models with three lambdas each, by their map to posteriors and its transpose."""
-    settings, models = Settings(hidden=(20,), samples=3, lam_power=0.4, clip=clip), [Model(None, 0), Model(None, 1)]
+    settings = Settings(hidden=(20,), samples=3, lam_power=0.4, clip=clip, estimator=estimator)
+    models = [Model(None, 0), Model(None, 1)]
     digits, draws = sparse_digits(), [training.generator(m, "test", "cpu") for m in models]
     params = training.start(method, models, digits, settings)
     lam = training.sampled_lambdas(models, draws, settings)
-    noise = layer_noise([draw for draw in draws for _ in range(3)], [20, 3], 100)
+    noise = noise_of(settings, [draw for draw in draws for _ in range(3)], [30, 20, 3], 100)
     batch = Batch(digits.train_images.view(2, 100, -1), digits.train_labels.view(2, 100), lam, noise)
     gradients, losses = sparsely(method, settings)(params, batch)
     expected, known = training.gradient_of(method, 200, settings)(params, batch)
@@ -102,8 +118,9 @@ def test_hypernetworks_have_the_gradients_of_autograd(method, clip):
         torch.testing.assert_close(gradients[name], tensor, rtol=1e-4, atol=1e-5 * float(tensor.abs().max()))
 
 
-def test_a_model_has_the_same_bits_alone_in_a_stack_and_twice():
-    digits, settings = sparse_digits(), Settings(hidden=(20,), epochs=2, batch_size=33)
+@pytest.mark.parametrize("estimator", ["local", "weights"])
+def test_a_model_has_the_same_bits_alone_in_a_stack_and_twice(estimator):
+    digits, settings = sparse_digits(), Settings(hidden=(20,), epochs=2, batch_size=33, estimator=estimator)
     models = [Model(1.0, 0), Model(10.0, 1)]
     together, again = (fit(direct(), models, digits, settings, gradient=sparsely(direct(), settings)) for _ in "12")
     for s, model in enumerate(models):
@@ -125,10 +142,10 @@ def test_a_training_may_start_from_tensors_in_any_order():
 def test_it_serves_one_layer_on_sparse_bytes():
     digits, usual = sparse_digits(), Settings(hidden=(100,))
     assert kernels.is_sparse(digits, usual)
+    assert kernels.is_sparse(digits, replace(usual, estimator="weights"))
     for settings in (
         Settings(hidden=(sparse.LANES - 1,)),
         Settings(hidden=(100, 100)),
-        Settings(estimator="weights"),
         Settings(precision="bfloat16"),
     ):
         assert not kernels.is_sparse(digits, settings)
@@ -161,9 +178,10 @@ def test_a_run_by_it_says_so_and_has_the_same_bytes_again(chapter, small, digits
     assert perform.verify(run).verdict == verification.SAME
 
 
-def test_a_fine_tuning_by_it_starts_where_it_should(small, digits_in_files, soon):
-    """A posterior on record has its tensors in another order than a new one."""
-    small |= {"dataset": digits_in_files, "hidden": [16]}
+@pytest.mark.parametrize("estimator", ["local", "weights"])
+def test_a_fine_tuning_by_it_starts_where_it_should(small, digits_in_files, soon, estimator):
+    """The file of a posterior has its tensors in another order than a new one."""
+    small |= {"dataset": digits_in_files, "hidden": [16], "estimator": estimator}
     start = perform.perform("c_low_rank", chapters.defaults("c_low_rank") | small)
     values = chapters.defaults("d_low_rank_fine_tuned") | small | {"start": start.id, "learning_rate": 1e-30}
     run = perform.perform("d_low_rank_fine_tuned", values)

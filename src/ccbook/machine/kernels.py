@@ -73,7 +73,7 @@ def way(digits: Digits, settings: Settings) -> Way:
 def is_sparse(digits: Digits, settings: Settings) -> bool:
     """Whether machine.sparse is right for these, and faster than matrix products."""
     images, (width, *deeper) = digits.train_images, settings.hidden
-    usual = settings.estimator == "local" and settings.precision == "float32" and width >= NARROWEST and not deeper
+    usual = settings.precision == "float32" and width >= NARROWEST and not deeper
     bytes_ = images.dtype == torch.uint8 and images.device.type == "cpu"
     return usual and bytes_ and bool(images.count_nonzero() < DENSE * images.numel())
 

@@ -132,7 +132,7 @@ class Run(NamedTuple):
                 raise ValueError("the tensors are not of the run's network")
         except (SafetensorError, KeyError, IndexError, ValueError) as error:
             raise RunError(f"{file} can't be read ({error})") from error
-        return q
+        return from_flat({name: tensors[name] for name in expected})  # a file has the names in another order
 
     @property
     def numbers(self) -> dict[str, str]:
