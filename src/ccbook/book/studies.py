@@ -47,6 +47,9 @@ def variants() -> list[Variant]:
                "polynomials": {"degree": 0}, "m's series": {"mean_degree": 0}, "stratified λ": {"stratified": False},
                "weights of λ": {"lam_power": 0.0}, "a falling rate": {"schedule": "constant"}}  # fmt: skip
     found += [Variant("form", "g", f"(g) without {part}", changes) for part, changes in without.items()]
+    smaller = {"polynomials of degree 4": {"degree": 4}, "a line for each m": {"mean_degree": 1},
+               "minibatches of 128, as many updates": {"batch_size": 128, "epochs": 22}}  # fmt: skip
+    found += [Variant("form", "g", f"(g) with {part}", changes) for part, changes in smaller.items()]
     found += [Variant("form", letter, f"({letter}) with (g)'s training, fed log λ", training | {"feed": "log"})
               for letter in "ce"]  # fmt: skip
     found += [tuned._replace(study="rate")]
