@@ -125,11 +125,13 @@ def violations(tab: Page, rules: Any) -> list[Any]:
     return [(v["id"], [node["html"][:200] for node in v["nodes"]]) for v in found.response["violations"]]
 
 
-@pytest.mark.parametrize("name", ["audit", "results"])
-def test_a_table_wider_than_a_phone_scrolls_in_its_box_by_the_keyboard_and_says_so(site, tab, name):
+@pytest.mark.parametrize(
+    ("name", "wide"), [("audit", ".table-scroll"), ("results", ".table-scroll"), ("one_network", ".picture-scroll")]
+)
+def test_what_is_wider_than_a_phone_scrolls_in_its_box_by_the_keyboard_and_says_so(site, tab, name, wide):
     tab.set_viewport_size({"width": 390, "height": 800})
     visit(tab, site, name)
-    box = tab.locator(".table-scroll.scrolls").first
+    box = tab.locator(f"{wide}.scrolls").first
     assert "scroll" in box.evaluate("box => getComputedStyle(box, '::before').content")
     box.focus()
     tab.keyboard.press("ArrowRight")
