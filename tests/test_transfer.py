@@ -74,6 +74,7 @@ def swept(both, tmp_path) -> tuple[Sweep, Path]:
     """A sweep of two runs in an archive, and nothing of it on record any more."""
     sweep = sweeps.keep(Path("grid.yaml"), "methods: [a]", ["1", "2", "3"], [*(run.id for run in both), GONE], [])
     assert "wrote 2 runs" in ended(ccbook("archive", tmp_path / "sweep.tar.gz", sweep.name))
+    assert f"did you mean '{sweep.name}'?" in ended(ccbook("rm", f"{sweep.name}.json"), 2)
     assert ended(ccbook("rm", sweep.name)).count("removed") == 2
     assert (on_record(), sweeps.all_sweeps()) == ([], ([], []))
     return sweep, tmp_path / "sweep.tar.gz"

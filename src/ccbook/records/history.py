@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,21 +39,22 @@ def all_runs() -> tuple[list[Run], list[str]]:
     return whole, faults
 
 
-def full_name(given: str) -> str:
-    """The run's whole name, from the name or its beginning. Raises: RunError, with the nearest name."""
+def full_name(given: str, others: Iterable[str] = ()) -> str:
+    """The run's whole name, from the name or its beginning. Raises: RunError, with the nearest name, of others too."""
     existing = [folder.name for folder in store.folders()]
     matches = [given] if given in existing else [name for name in existing if given and name.startswith(given)]
     if len(matches) == 1:
         return matches[0]
     if matches:
         raise RunError(f"{len(matches)} runs begin with {given!r}: {', '.join(matches[:10])}. Give more of the name")
-    raise RunError(f"no run {given!r} is on record: {did_you_mean(given, existing, '`ccbook runs` lists all')}")
+    hint = did_you_mean(given, [*existing, *others], "`ccbook runs` lists all")
+    raise RunError(f"no run {given!r} is on record: {hint}")
 
 
 def full_names(given: Sequence[str]) -> list[str]:
     """The runs' whole names, each once; a sweep's name stands for all of its runs on record. Raises: as full_name."""
     swept = {sweep.name: [*filter(store.on_record, sweep.runs)] for sweep in sweeps.all_sweeps()[0]}
-    return list(dict.fromkeys(name for one in given for name in swept.get(one) or [full_name(one)]))
+    return list(dict.fromkeys(name for one in given for name in swept.get(one) or [full_name(one, swept)]))
 
 
 def find(given: str) -> Run:
