@@ -33,9 +33,9 @@ NONE = (np.empty((0, 0, 0), np.float32),) * 2  # noise of another kind
 
 @njit("f8(f4[:, ::1], i8[::1], f4)", **OPTIONS)
 def likelihood(z, labels, share):
-    """share times minus the log-likelihood of a digit, Σ log Σ exp z - z[label], whose gradient by z replaces z.
+    """share times minus the log-likelihood of a digit, Σ log Σ exp z - z[label]; its gradient by z takes z's place.
 
-    z: a column for each digit, because vectors shall hold digits and classes are few; and columns of none at the end.
+    z [classes, digits and columns to fill a vector]: the few classes are rows, so that vectors hold digits.
     """
     (classes, padded), batch, loss = z.shape, len(labels), 0.0
     top, total = np.full(padded, -np.inf, np.float32), np.zeros(padded, np.float32)
