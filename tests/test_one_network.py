@@ -14,6 +14,6 @@ def test_the_worst_lambda_is_taken_against_each_two_seeds_of_the_tuned_training(
     rows = [(lam, seed, value if lam == 1 else -104.0) for lam in GRID for seed, value in at_one.items()]
     tuned: Any = SimpleNamespace(metrics=pd.DataFrame(rows, columns=["lam", "seed", "evidence"]))
     # the means of two are -102, -98 and -100
-    assert "any two of its 3, (g) at its worst λ lies 2.0% to 6.1% behind" in against_pairs(table, tuned).data
+    assert "any two of its 3, (g) at its worst λ lies 2.0% to 6.1% behind" in against_pairs(table, tuned)
     tuned.metrics = tuned.metrics.query("seed == 0")
-    assert against_pairs(table, tuned).data == ""
+    assert against_pairs(table, tuned) == ""

@@ -189,18 +189,18 @@ def price(runs: Mapping[str, Run]) -> Markdown:
     )
 
 
-def against_pairs(table: pd.DataFrame, tuned: Run) -> Markdown:
+def against_pairs(table: pd.DataFrame, tuned: Run) -> str:
     """Does the first goal hang on the seeds of tuned direct training? (g)'s worst lambda against each two of them."""
     ours = table.query("method == 'g'").set_index("lam").loc[GRID, "evidence"]
     theirs = tuned.metrics.pivot(index="lam", columns="seed", values="evidence").loc[GRID]
     worst = [(ours / theirs[[*pair]].mean(axis="columns") - 1).max() for pair in itertools.combinations(theirs, 2)]
-    return Markdown(
-        f"The measure has seeds of its own. Against the mean of any two of its {theirs.shape[1]}, (g) at its worst λ "
-        f"lies {min(worst):.1%} to {max(worst):.1%} behind." if worst else ""
-    )  # fmt: skip
+    if not worst:
+        return ""
+    return (f" The measure has seeds of its own. Against the mean of any two of its {theirs.shape[1]}, (g) at its "
+            f"worst λ lies {min(worst):.1%} to {max(worst):.1%} behind.")  # fmt: skip
 
 
-def claims(table: pd.DataFrame, runs: Mapping[str, Run], profile: str) -> artefacts.Artefact:
+def claims(table: pd.DataFrame, runs: Mapping[str, Run], tuned: Run, profile: str) -> artefacts.Artefact:
     """What this book says of (g), each as a test; the thresholds were written down before the runs on record.
 
     They also go into one_network.md, which the start page includes.
@@ -227,5 +227,5 @@ def claims(table: pd.DataFrame, runs: Mapping[str, Run], profile: str) -> artefa
     listed = in_words(rows.assign(verdict=verdict), "- {verdict}: {claim} ({measured})").replace("; - ", "\n- ")
     (folder(profile) / "one_network.md").write_text(f"{listed.removesuffix('.')}\n")
     styled = rows.assign(verdict=verdict).style.hide(axis="index")
-    caption = "What the tempered hypernetwork should reach, and whether it does."
+    caption = f"What the tempered hypernetwork should reach, and whether it does.{against_pairs(table, tuned)}"
     return artefacts.table("one_network-claims", styled, caption, rows.assign(verdict=verdict), runs.values())
