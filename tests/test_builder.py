@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from pydantic import AfterValidator
 
 from ccbook import chapters
@@ -149,7 +149,7 @@ def test_the_form_works_by_keyboard_and_keeps_its_state_in_the_address(form):
     assert command.inner_text() == "ccbook run a --set lambdas=0.1,5 epochs=3"
     form.context.grant_permissions(["clipboard-read"])
     form.get_by_role("button", name="Copy").click()
-    assert form.get_by_role("button", name="Copied").is_visible()
+    expect(form.get_by_role("button", name="Copied")).to_be_visible()  # the clipboard answers when it likes
     assert form.evaluate("navigator.clipboard.readText()") == "ccbook run a --set lambdas=0.1,5 epochs=3"
 
 
