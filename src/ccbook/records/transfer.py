@@ -97,8 +97,11 @@ def _unpacked(file: Path, place: Path) -> Iterator[Run]:
             expected = re.fullmatch(rf"{TOP}/({NAME}/{FILE}|{sweeps.SWEEP}\.json|{METADATA})", member.name, re.ASCII)
             if not member.isreg() or not expected or free < 0:
                 raise ValueError(f"{member.name!r} is no file of an archive of this version, or too large here")
-            archive.extract(member, place, filter="data")
-        content: Any = archive.fileobj
+            content: Any = archive.extractfile(member)
+            (place / member.name).parent.mkdir(parents=True, exist_ok=True)
+            with (place / member.name).open("wb") as copy:  # Python 3.11.2's `extract` knows no filter
+                shutil.copyfileobj(content, copy)
+        content = archive.fileobj
         while rest := content.read(2**20):  # to the end, where gzip has a checksum; tarfile takes a bad header for it
             if any(rest):
                 raise ValueError("a part of it can't be read")
