@@ -28,15 +28,16 @@ NEEDS = {name: [ancient(f"{DATA}/.verified")] for name in CHAPTERS}  # what a pa
 for method in chapters.METHODS.values():
     if method.start:
         NEEDS[method.name] += page(*(chapters.METHODS[letter].name for letter in (method.start, "b")))  # (b) to compare
+NEEDS["one_network"] = [*page(*CHAPTERS), "book/results/studies.csv"]  # by `make studies`
 NEEDS |= dict.fromkeys(["audit", "results", "claims", "cost", "explorer", "made", "conclusions"], page(*CHAPTERS))
 NEEDS |= {
     "idea": page(*CHAPTERS, "one_network"),
     "derivation": [],  # it checks formulas, and needs no run
     "speed": RECORDED,  # by `make bench`, never here
-    "one_network": [*page(*CHAPTERS), "book/results/studies.csv"],  # by `make studies`
     "reruns": [RUNS, *page(*CHAPTERS, "audit", "one_network")],
 }
 PAGES_IN_ALL = len(NEEDS)
+TRAIN = () if os.environ.get("CCBOOK_NEVER_TRAIN") else ("audit", "one_network")  # beside the chapters
 FILES = {  # what a page writes beside itself
     "results": [*(f"results/table{k}.csv" for k in (1, 2, 3)), "results/figure1.csv", "results/figure1.svg", "results/scoreboard.md"],
     "claims": ["results/claims.csv"],
@@ -127,7 +128,7 @@ for name, needed in NEEDS.items():
             [directory(f"{BOOK}/{file}") if file == "reruns" else f"{BOOK}/{file}" for file in FILES.get(name, [])],
             page=page(name),
         # models are spread over the cores that a chapter gets; two chapters at once keep all of them busy
-        threads: max(1, workflow.cores // 2) if name in CHAPTERS else workflow.cores if name in ("audit", "one_network") else 1
+        threads: max(1, workflow.cores // 2) if name in CHAPTERS else workflow.cores if name in TRAIN else 1
         priority: -list(NEEDS).index(name)
         retries: 1
         shell:

@@ -278,7 +278,7 @@ def test_nothing_is_trained_where_that_is_forbidden(both, small, monkeypatch):
 def crate(file, tmp_path) -> Path:
     """The folder of the archive, unpacked by another tool."""
     with tarfile.open(file) as archive:
-        archive.extractall(tmp_path / "unpacked", filter="data")
+        archive.extractall(tmp_path / "unpacked")
     return tmp_path / "unpacked" / transfer.TOP
 
 
