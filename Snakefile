@@ -24,20 +24,21 @@ def page(*names):
     return [f"{BOOK}/notebooks/{name}.ipynb" for name in names]
 
 
+TRAIN = () if os.environ.get("CCBOOK_NEVER_TRAIN") else ("audit", "one_network")  # pages that add runs of their own
 NEEDS = {name: [ancient(f"{DATA}/.verified")] for name in CHAPTERS}  # what a page can't be made without
 for method in chapters.METHODS.values():
     if method.start:
         NEEDS[method.name] += page(*(chapters.METHODS[letter].name for letter in (method.start, "b")))  # (b) to compare
+NEEDS["audit"] = page(*CHAPTERS)
 NEEDS["one_network"] = [*page(*CHAPTERS), "book/results/studies.csv"]  # by `make studies`
-NEEDS |= dict.fromkeys(["audit", "results", "claims", "cost", "explorer", "made", "conclusions"], page(*CHAPTERS))
+NEEDS |= dict.fromkeys(["results", "claims", "cost", "explorer", "made", "conclusions"], page(*CHAPTERS))
 NEEDS |= {
     "idea": page(*CHAPTERS, "one_network"),
     "derivation": [],  # it checks formulas, and needs no run
     "speed": RECORDED,  # by `make bench`, never here
-    "reruns": [RUNS, *page(*CHAPTERS, "audit", "one_network")],
+    "reruns": [RUNS, *page(*CHAPTERS, *TRAIN)],
 }
 PAGES_IN_ALL = len(NEEDS)
-TRAIN = () if os.environ.get("CCBOOK_NEVER_TRAIN") else ("audit", "one_network")  # beside the chapters
 FILES = {  # what a page writes beside itself
     "results": [*(f"results/table{k}.csv" for k in (1, 2, 3)), "results/figure1.csv", "results/figure1.svg", "results/scoreboard.md"],
     "claims": ["results/claims.csv"],

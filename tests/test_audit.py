@@ -76,9 +76,9 @@ def test_the_order_by_relative_density_is_the_one_of_pruning():
     (name, density), *others = audit.ORDERS.items()
     assert name == "relative density"
     for percent in (0, 30, 90):
-        expected, ours = prune(q, percent).mean, audit.without(q, percent, density).mean
+        expected, ours = prune(q, percent).mean, audit.without(q, percent, audit.removal(q, density)).mean
         assert all(torch.equal(ours[n], expected[n]) for n in expected)
-    kept = audit.without(q, 50, dict(others)["|μ|"]).mean["W1"]
+    kept = audit.without(q, 50, audit.removal(q, dict(others)["|μ|"])).mean["W1"]
     for model in range(2):
         lost = q.mean["W1"][model][kept[model] == 0]
         assert len(lost) == 24

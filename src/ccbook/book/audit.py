@@ -26,7 +26,7 @@ from complexity_control import pruning
 from complexity_control.digits import scale
 from complexity_control.objective import log_likelihood
 from complexity_control.posterior import Posterior, drawn, logits, normal
-from complexity_control.pruning import accuracy, prune
+from complexity_control.pruning import accuracy
 from complexity_control.training import steps
 
 FAMILIES = {"ab": "direct", "ce": "hypernetworks"}  # of methods that share their settings
@@ -171,8 +171,9 @@ def levels(runs: Mapping[str, Run], profile: str, device: str) -> pd.DataFrame:
     for letter, run in runs.items():
         first, q = first_seed(run, device)
         for order, density in ORDERS.items():
+            places = removal(q, density)
             for percent in LEVELS:
-                right = accuracy(without(q, percent, density), digits.test_images, digits.test_labels).tolist()
+                right = accuracy(without(q, percent, places), digits.test_images, digits.test_labels).tolist()
                 rows += [(order, letter, lam, percent, a) for lam, a in zip(first["lam"], right, strict=True)]
     fine = pd.DataFrame(rows, columns=["order", "method", "lam", "pruned_percent", "accuracy"])
     return fine.merge(printed.curves().rename(columns={"value": "paper"}), how="left")
@@ -185,13 +186,20 @@ def first_seed(run: Run, device: str) -> tuple[pd.DataFrame, Posterior]:
     return first, q
 
 
-def without(q: Posterior, percent: int, density: Callable[[Tensor, Tensor], Tensor]) -> Posterior:
-    """Without the weights that are densest by another density; biases are kept."""
-    densities = {name: density(mean, q.log_std[name]).double() for name, mean in q.mean.items()}
-    # numbers whose relative density has the same order
-    like = {name: (d.max() - d + 1).sqrt() for name, d in densities.items()}
-    kept = prune(Posterior(like, {name: torch.zeros_like(d) for name, d in like.items()}), percent).mean
-    return Posterior({name: mean * (kept[name] > 0) for name, mean in q.mean.items()}, q.log_std)
+def removal(q: Posterior, density: Callable[[Tensor, Tensor], Tensor]) -> dict[str, Tensor]:
+    """Each weight's place in the order of removal, the densest first, from 0."""
+    places = {}
+    for name in [n for n in q.mean if n.startswith("W")]:
+        densities = density(q.mean[name], q.log_std[name]).flatten(1)
+        order = densities.argsort(dim=1, descending=True, stable=True)
+        places[name] = order.argsort(dim=1).view_as(q.mean[name])
+    return places
+
+
+def without(q: Posterior, percent: int, places: Mapping[str, Tensor]) -> Posterior:
+    """Without so many percent of each weight matrix, those with the first places; biases are kept."""
+    kept = {name: place >= place[0].numel() * percent // 100 for name, place in places.items()}
+    return Posterior({n: mean * kept[n] if n in kept else mean for n, mean in q.mean.items()}, q.log_std)
 
 
 def shifts(fine: pd.DataFrame) -> pd.DataFrame:
