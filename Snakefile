@@ -83,7 +83,7 @@ rule site:
         banner=f"Profile {PROFILE}: numbers for a look only, from few digits and one seed" if PROFILE != "paper" else "",
     shell:
         """
-        ccbook check --profile {PROFILE} --device {DEVICE} > {BOOK}/check.txt
+        ccbook check --profile {PROFILE} --device {DEVICE} > {BOOK}/check.txt &
         rm -rf {BOOK}/source {BOOK}/build
         mkdir -p {BOOK}/source/_static {BOOK}/source/extra {BOOK}/source/science/methods
         cp {input.pages} {input.notebooks} {input.toc} {input.config} {BOOK}/source
@@ -104,6 +104,7 @@ rule site:
         jupyter-book build {BOOK}/source --path-output {BOOK}/build --warningiserror --nitpick --keep-going --quiet >> {BOOK}/render.txt
         find {BOOK}/build/_build/html '(' -name '*.map' -o -name '*webpack-macros.html' ')' -delete
         find {BOOK}/build/_build/html/_static/mathjax -type f ! -name tex-chtml.js ! -path '*/woff-v2/*' ! -path '*/tex/extensions/*' -delete
+        wait $!
         rm -rf {BOOK}/html
         mv {BOOK}/build/_build/html {BOOK}/html
         """

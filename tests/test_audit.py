@@ -6,7 +6,7 @@ from ccbook import parameters
 from ccbook.book import audit
 from ccbook.chapters import METHODS, defaults
 from ccbook.compare import distance, printed
-from complexity_control.pruning import prune
+from complexity_control.pruning import accuracy, prune
 from tests.networks import posterior
 
 
@@ -75,11 +75,24 @@ def test_the_order_by_relative_density_is_the_one_of_pruning():
     q = posterior([8, 6, 3], models=2)
     (name, density), *others = audit.ORDERS.items()
     assert name == "relative density"
+    places = audit.removal(q, density)
     for percent in (0, 30, 90):
-        expected, ours = prune(q, percent).mean, audit.without(q, percent, audit.removal(q, density)).mean
-        assert all(torch.equal(ours[n], expected[n]) for n in expected)
-    kept = audit.without(q, 50, audit.removal(q, dict(others)["|μ|"])).mean["W1"]
+        pruned = prune(q, percent).mean
+        for weight, place in places.items():
+            assert torch.equal(pruned[weight] != 0, place >= place[0].numel() * percent // 100)
+    by_mean = audit.removal(q, dict(others)["|μ|"])["W1"]
     for model in range(2):
-        lost = q.mean["W1"][model][kept[model] == 0]
-        assert len(lost) == 24
-        assert lost.abs().max() <= kept[model][kept[model] != 0].abs().min()
+        sizes = q.mean["W1"][model].abs()
+        assert sizes[by_mean[model] < 24].max() <= sizes[by_mean[model] >= 24].min()
+
+
+def test_a_fine_curve_has_the_accuracies_of_the_pruned_networks():
+    torch.manual_seed(0)
+    q = posterior([30, 20, 5], models=1)
+    images, labels = torch.randint(256, (500, 30), dtype=torch.uint8), torch.arange(500) % 5
+    places = audit.removal(q, audit.ORDERS["relative density"])
+    network, removed = ({n: t[0] for n, t in each.items()} for each in (q.mean, places))
+    ours = audit.fine_curve(network, removed, images, labels)
+    expected = [accuracy(prune(q, percent), images, labels).item() for percent in audit.LEVELS]
+    assert ours == pytest.approx(expected, abs=0.0021)  # rounding may decide on one digit
+    assert len({round(a, 3) for a in ours}) > 20
