@@ -1,6 +1,6 @@
 """How every page writes numbers, verdicts and where they come from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,11 @@ TITLES = {
     "updates_shared": "updates shared by all λ",  # a hypernetwork's updates serve all its lambdas together
 }  # fmt: skip
 DECIMALS = {"accuracy": 3, "accuracy_curve_mean": 3, "stability": 2}  # of the others none
+
+
+def signed(form: str) -> Callable[[object], str]:
+    """A number in this form, with the sign that is as wide as a plus."""
+    return lambda number: form.format(number).replace("-", "−")
 
 
 def metric(quantity: str, mean: float, sd: float = np.nan) -> str:

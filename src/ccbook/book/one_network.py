@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from ccbook import perform
 from ccbook.book import artefacts, cost
-from ccbook.book.formats import SIGNS, folder, in_words, mark, write_csv
+from ccbook.book.formats import SIGNS, folder, in_words, mark, signed, write_csv
 from ccbook.book.plots import MARKERS, TUNED, look, plain_ticks
 from ccbook.chapters import METHODS, defaults
 from ccbook.machine import download
@@ -172,7 +172,7 @@ def shown(table: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
     cells = relative.rename(columns=_name)
     cells.insert(0, "direct, tuned: nats", nats)
     styled = cells.rename(index="{:.3g}".format).rename_axis("λ").rename_axis(columns=None).style
-    styled = styled.format("{:+.1%}", na_rep="–").format("{:,.0f}", subset=["direct, tuned: nats"])
+    styled = styled.format(signed("{:+.1%}"), na_rep="–").format(signed("{:,.0f}"), subset=["direct, tuned: nats"])
     caption = "By how much the evidence is worse than that of tuned direct training at the same λ (negative: better)."
     return artefacts.table("one_network-relative", styled, caption, table, runs.values())
 

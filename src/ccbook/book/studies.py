@@ -11,7 +11,7 @@ from IPython.display import Markdown
 
 from ccbook import perform
 from ccbook.book import artefacts
-from ccbook.book.formats import folder, write_csv
+from ccbook.book.formats import folder, signed, write_csv
 from ccbook.book.one_network import GRID, REFERENCE, asked, of_each
 from ccbook.book.plots import TUNED
 from ccbook.chapters import METHODS, defaults
@@ -98,7 +98,7 @@ def table(rows: pd.DataFrame, study: str, caption: str) -> artefacts.Artefact:
     cells = own.pivot(index="name", columns="lam", values="relative").reindex(own["name"].unique())
     cells["worst"] = cells.max(axis="columns")
     shown = cells[SHOWN].rename(columns=lambda lam: lam if lam == "worst" else f"λ = {lam:g}")
-    styled = shown.rename_axis(None).rename_axis(columns=None).style.format("{:+.1%}", na_rep="–")
+    styled = shown.rename_axis(None).rename_axis(columns=None).style.format(signed("{:+.1%}"), na_rep="–")
     return artefacts.table(f"one_network-{study}", styled, caption, own)
 
 
