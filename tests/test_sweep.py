@@ -156,8 +156,6 @@ def test_a_killed_sweep_goes_on_makes_what_was_removed_and_lists_what_failed(gri
     ((kept,), _) = sweeps.all_sweeps()
     assert (kept.file, kept.grid, set(kept.runs)) == ("grid.yaml", file.read_text(), set(swept))
     assert "learning_rate=1e+30" in kept.missing[0]
-    file = grid("list: [{batch_size: 50}, {batch_size: 100}, {batch_size: 200}]\n")
-    assert made_here(file, record) == {name: run.receipt["artefacts"] for name, run in swept.items()}
 
 
 @pytest.mark.deep
