@@ -94,6 +94,7 @@ def test_a_fine_tuning_brings_the_run_that_it_starts_from():
         ("{methods: [a], set: {batch_size: 1:30}}", "parameter batch_size = '1:30': Input should be"),
         ("{methods: [a], set: {learning_rate: 1:30.5}}", "parameter learning_rate = '1:30.5': Input should be"),
         ("{methods: [a], set: {epochs: 2020-01-01}}", "parameter epochs = '2020-01-01': Input should be"),
+        ("{methods: [a], set: {shuffle: !!bool x}}", "a constructor for the tag 'tag:yaml.org,2002:bool'"),
         ("{methods: [a], set: {_epochs: 1, In: 2}}", "unknown parameter '_epochs'"),
         ("{methods: [a], set: {profile: quick, epochs: 3}}", "epochs = '3' would be taken as 2"),
         ("{methods: [d], set: {start: c_low_rank-0}}", "parameter start = 'c_low_rank-0': no such run is on record"),

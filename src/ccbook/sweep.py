@@ -74,6 +74,9 @@ class _Loader(yaml.SafeLoader):
 
     # each value is text, to be cast as on the command line: YAML itself takes 010 for 8, and 1:30 for 90
     yaml_implicit_resolvers: dict = {}  # noqa: RUF012
+    # a tag makes nothing else of it, and its constructor no error of another kind
+    yaml_constructors = {k: v for k, v in yaml.SafeLoader.yaml_constructors.items()  # noqa: RUF012
+                         if not k or k.rpartition(":")[2] in ("str", "seq", "map")}  # fmt: skip
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [str(key.value) for key, _ in node.value]
