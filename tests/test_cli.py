@@ -74,8 +74,9 @@ def test_dry_run_says_what_would_be_and_makes_nothing(small, record):
 def test_an_estimate_grows_with_the_work(settings, folder, small):
     ended(ccbook("run", "a", *small))
     p = settings(profile="paper", dataset=str(folder), hidden=[6], seeds=[0], lambdas=[1], epochs=10)
-    once = history.estimate(p, 200, on_record())
-    often = history.estimate(p.model_copy(update={"epochs": 1000}), 200, on_record())
+    past = history.like("a", "cpu", on_record())
+    once = history.estimate(p, 200, past)
+    often = history.estimate(p.model_copy(update={"epochs": 1000}), 200, past)
     assert once is not None
     assert often is not None
     assert often.seconds == pytest.approx(100 * once.seconds, rel=1)

@@ -138,10 +138,14 @@ def test_a_stack_too_large_for_the_memory_is_trained_in_halves(small, digits, mo
 def test_an_estimate_has_a_start_up_and_the_range_of_its_like(run):
     """Of runs like it that took 25, 45 and 65 s on one core, and of a short one that is mostly start-up."""
     p, data = run.parameters, run.receipt["data"]
-    times = [run._replace(receipt=run.receipt | {"seconds": seconds, "cores": 1}) for seconds in (25.0, 45.0, 65.0)]
-    expected = history.estimate(p, data["train"], times)
+
+    def past(*seconds: float) -> list[tuple[float, float]]:
+        runs = [run._replace(receipt=run.receipt | {"seconds": each, "cores": 1}) for each in seconds]
+        return history.like("a", "cpu", runs)
+
+    expected = history.estimate(p, data["train"], past(25.0, 45.0, 65.0))
     assert expected
     assert [expected.least, expected.seconds, expected.most] == pytest.approx([27, 45, 63])
     assert str(expected) == "about 45 s (27 s to 63 s)"
-    short = history.estimate(p, data["train"], [run._replace(receipt=run.receipt | {"seconds": 2.4, "cores": 1})])
+    short = history.estimate(p, data["train"], past(2.4))
     assert str(short) == "about 2 s"

@@ -13,7 +13,7 @@ import pytest
 
 from ccbook import ROOT, perform, sweep
 from ccbook.machine import download, idx
-from ccbook.records import sweeps
+from ccbook.records import history, sweeps
 from ccbook.sweep import SweepError
 from complexity_control.digits import Digits
 from tests.helpers import CCBOOK, ccbook, ended, naming, observed, on_record
@@ -336,16 +336,21 @@ def test_numbers_of_a_sweep_are_read_as_they_are_written():
     assert {job.parameters.epochs for job in jobs.values()} == {10}
 
 
-def test_a_dry_run_of_a_sweep_reads_its_digits_once_and_fetches_none(grid, monkeypatch, tmp_path):
-    reads = []
+def test_a_dry_run_of_a_sweep_reads_its_digits_and_the_record_once_and_fetches_none(grid, monkeypatch, tmp_path):
+    reads, rated = [], []
 
     def read(*given: Any) -> Digits:
         reads.append(given)
         return idx.read(*given)
 
+    def like(*given: Any, **named: Any) -> list:
+        rated.append(given)
+        return []
+
     monkeypatch.setattr(download, "read", read)
+    monkeypatch.setattr(history, "like", like)
     assert "24 runs, 24 to be made" in ended(ccbook("sweep", grid(), "--dry-run"))
-    assert len(reads) == 1
+    assert len(reads) == len(rated) == 1
     monkeypatch.setenv("CCBOOK_DATA", str(tmp_path / "data"))
     (tmp_path / "named.yaml").write_text("{methods: [a, d]}")
     assert "3 runs, 3 to be made" in ended(ccbook("sweep", tmp_path / "named.yaml", "--dry-run"))

@@ -162,10 +162,11 @@ def _short(text: str) -> str:
 def forecast(jobs: Plan) -> str:
     """How long each run would take, and all together."""
     lines, seconds, missing, unknown = [], 0.0, 0, 0
-    on_record, load = history.all_runs()[0], cache(partial(download.load, fetching=False))
+    past = cache(partial(history.like, on_record=history.all_runs()[0]))
+    load = cache(partial(download.load, fetching=False))
     for p, _ in tqdm(jobs.values(), unit="run", desc="sweep", leave=False):
         p, _, train, found = history.sought(p, startless=True, load=load)
-        expected = None if found else history.estimate(p, train, on_record)
+        expected = None if found else history.estimate(p, train, past(p.method, p.device))
         seconds += expected.seconds if expected else 0
         missing += not found
         unknown += not found and not expected

@@ -217,14 +217,14 @@ class Estimate(NamedTuple):
         return f"about {duration(self.seconds)}" + f" ({ends[0]} to {ends[1]})" * (ends[0] != ends[1])
 
 
-def estimate(p: Parameters, train: int, on_record: Sequence[Run]) -> Estimate | None:
+def estimate(p: Parameters, train: int, past: Sequence[tuple[float, float]]) -> Estimate | None:
     """How long a run will take, by the median rate of its like on record, and a start-up; None without any.
 
     Rather of those from a tenth to ten times its size: what a short run takes says little of a long one.
-    Args: train, digits to train on; on_record, all runs.
+    Args: train, digits to train on; past, of the runs `like` it.
     """
     size = _size(p, train)
-    rated = [(past / size, seconds) for past, seconds in like(p.method, p.device, on_record)]
+    rated = [(other / size, seconds) for other, seconds in past]
     near = [pair for pair in rated if 0.1 < pair[0] < 10] or rated
     if not near:
         return None
@@ -281,7 +281,7 @@ def forecast(p: Parameters, startless: bool = False) -> str:
     else:
         lines += [f"on record   {'yes: it would be trained again, and compared' if found else 'no'}"]
         price = "unknown: no run of this kind is on record yet"
-        if expected := estimate(p, train, all_runs()[0]):
+        if expected := estimate(p, train, like(p.method, p.device, all_runs()[0])):
             price = f"{expected} on {count(expected.cores, 'core')}, estimated from {count(expected.past, 'past run')}"
         lines += [f"would take  {price}"]
     changed, usual = changes(p), chapters.defaults(p.chapter)
