@@ -406,11 +406,14 @@ def test_force_says_whether_the_bytes_are_the_same(small, capfd):
         pytest.param(signal.SIGINT, os.kill, "lambdas=1", marks=pytest.mark.deep),
         pytest.param(signal.SIGTERM, os.kill, "lambdas=1", marks=pytest.mark.deep),
         (signal.SIGTERM, os.kill, "lambdas=1,10"),
+        pytest.param(signal.SIGHUP, os.kill, "lambdas=1", marks=pytest.mark.deep),
+        (signal.SIGHUP, os.killpg, "lambdas=1,10"),
     ],
 )
 def test_ctrl_c_ends_with_130_and_a_word_and_leaves_nothing(folder, record, signum, to, more):
     words = ["run", "a", "--set", f"dataset={folder}", "epochs=100000", "hidden=6", "seeds=0", more]
-    with subprocess.Popen([*CCBOOK, *words], stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    command = ["env", "--default-signal=HUP", *CCBOOK, *words]  # the tests may have been started with nohup
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr
         while process.stderr.read(1) != "%":
             pass  # until the bar stands there: training has begun

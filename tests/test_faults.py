@@ -63,9 +63,9 @@ def _until_interrupted() -> Callable[..., None]:
     return lambda: time.sleep(600)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_while_the_workers_start_ends_all_once_they_have_started(monkeypatch, signum):
-    usual, starts = signal.signal(signal.SIGTERM, signal.default_int_handler), []
+    usual, starts = {s: signal.signal(s, signal.default_int_handler) for s in (signal.SIGTERM, signal.SIGHUP)}, []
 
     def interrupted(process: SpawnProcess) -> None:
         starts.append(process)
@@ -76,7 +76,8 @@ def test_a_signal_while_the_workers_start_ends_all_once_they_have_started(monkey
     monkeypatch.setattr(SpawnProcess, "start", interrupted, raising=False)
     with pytest.raises(KeyboardInterrupt):
         workers.run(_until_interrupted, [()] * 3, cores=3, on_epoch=lambda loss: None)
-    signal.signal(signal.SIGTERM, usual)
+    for number, handler in usual.items():
+        signal.signal(number, handler)
     assert len(starts) == 3
     assert [process.exitcode for process in starts] == [-signal.SIGTERM] * 3
 

@@ -198,17 +198,29 @@ def test_a_failed_run_is_listed_and_stops_no_other_and_a_removed_one_is_made_aga
 
 
 @pytest.mark.deep
-def test_ctrl_c_leaves_no_process_behind(grid, record):
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_or_a_closed_terminal_leaves_no_process_behind(grid, record, signum):
     file = grid()
     before = naming(file.parent / "runs")
-    with subprocess.Popen(command(file, "-j", "2"), stderr=subprocess.PIPE, text=True) as process:
+    words = ["env", "--default-signal=HUP", *command(file, "-j", "2")]  # the tests may have been started with nohup
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
         observed(lambda: len(naming(file.parent / "runs")) > 3)  # a run is being made
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signum)
         said = process.communicate()[1]
     assert process.returncode == 130
     assert "the same command goes on from there" in said
     assert "Traceback" not in said
     assert naming(file.parent / "runs") <= before
+
+
+def test_a_killed_sweep_leaves_no_process_behind(grid, record):
+    """Snakemake, which has a session of its own, sees that the command has ended."""
+    file = grid()
+    before = naming(file.parent / "runs")
+    with subprocess.Popen(command(file, "-j", "2"), stderr=subprocess.DEVNULL) as process:
+        observed(lambda: len(naming(file.parent / "runs")) > 3)  # a run is being made
+        process.kill()
+    observed(lambda: naming(file.parent / "runs") <= before)
 
 
 @pytest.mark.deep

@@ -29,7 +29,9 @@ def _failure(message: str, status: int) -> click.ClickException:
 @contextlib.contextmanager
 def _reported(then: str = "") -> Iterator[None]:
     """What goes wrong is reported in one message, with what follows `then`; only a fault of ours gives a traceback."""
-    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a cluster stops a job
+    # a cluster stops a job by the one, a closed terminal by the other, unless it was started with nohup
+    stops = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+    usual = {s: signal.signal(s, signal.default_int_handler) for s in stops}
     try:
         yield
     except KeyboardInterrupt:
@@ -47,7 +49,8 @@ def _reported(then: str = "") -> Iterator[None]:
             raise _failure(f"{error or type(error).__name__}\n{then}".strip(), FAILED) from error
         raise
     finally:
-        signal.signal(signal.SIGTERM, usual)
+        for signum, handler in usual.items():
+            signal.signal(signum, handler)
 
 
 def _all_parameters() -> dict[str, dict[str, Parameter]]:

@@ -204,7 +204,8 @@ def perform(file: Path, jobs: Plan, at_once: int, cores: int | None, executor: s
     folder.mkdir(parents=True, exist_ok=True)
     written.write_text(content)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "sweep.smk"), "--directory", str(folder)]
-    command += ["--config", f"plan={written}", "--keep-going", "--nolock", "--rerun-incomplete"]
+    command += ["--config", f"plan={written}", f"parent={os.getpid()}", f"patience={PATIENCE}"]
+    command += ["--keep-going", "--nolock", "--rerun-incomplete"]
     # where a cluster shares no file system but a volume, a profile's storage provider puts a job's files here
     command += ["--rerun-triggers", "input", "--default-storage-prefix", str(folder)]
     elsewhere = ["--executor", executor, "--jobs", str(at_once)]

@@ -22,6 +22,8 @@ class WorkerError(RuntimeError):
     """A worker process that has died."""
 
 
+# Ctrl-C, a cluster, and a terminal that is closed
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # what ends a training although the code is right
 FAILURES = (WorkerError, DivergedError, OSError, MemoryError, torch.OutOfMemoryError)
 
@@ -108,9 +110,8 @@ def _undisturbed() -> Iterator[None]:
         return
     resource_tracker.ensure_running()  # started by the first worker, it would lift the block
     waiting: list[int] = []
-    usual: dict[int, Any] = {
-        s: signal.signal(s, lambda number, _: waiting.append(number)) for s in (signal.SIGINT, signal.SIGTERM)
-    }
+    stops = [s for s in STOPS if signal.getsignal(s) != signal.SIG_IGN]
+    usual: dict[int, Any] = {s: signal.signal(s, lambda number, _: waiting.append(number)) for s in stops}
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a process inherits what is blocked
     try:
         yield
