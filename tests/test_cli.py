@@ -146,6 +146,7 @@ def test_completion_and_help_load_no_torch():
         (["run", "d", "--set", "profile=quick", "start=../x"], "no such run is on record"),
         (["runs", "epoch=3"], "Error: unknown parameter 'epoch': did you mean 'epochs'?"),
         (["show", "a"], "no run 'a' is on record"),
+        (["show", "x" * 10_000], f"no run '{'x' * 200}' is on record"),
         (["diff", "a", "b"], "no run 'a' is on record"),
         (["rm", "a"], "no run 'a' is on record"),
         (["sweep", "nowhere.yaml"], "'nowhere.yaml' does not exist"),
@@ -247,6 +248,12 @@ def test_the_folder_of_runs_is_named_or_refused(record, tmp_path, monkeypatch):
     assert store.home() == ROOT / "book" / "runs"
     monkeypatch.setenv("CCBOOK_RUNS", "~/runs")
     assert store.home() == Path.home() / "runs"
+    monkeypatch.setenv("CCBOOK_RUNS", "x" * 300)
+    assert "File name too long" in ended(ccbook("check"), 1)
+    for variable in ("CCBOOK_RUNS", "CCBOOK_DATA"):
+        monkeypatch.setenv(variable, "~nobody-of-this-name/x")
+        assert f"{variable} = ~nobody-of-this-name/x is in the home of nobody" in ended(ccbook("runs"), 2)
+        monkeypatch.delenv(variable)
 
 
 @pytest.mark.parametrize("line", ["PYTHONIOENCODING=ascii {} runs", "{} run a {} prior_std=3 2>&-", "{} runs 2>&-"])

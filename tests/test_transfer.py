@@ -44,6 +44,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+def test_a_record_that_cant_be_written_is_named(file, tmp_path, monkeypatch):
+    monkeypatch.setenv("CCBOOK_RUNS", str(file))
+    assert f"{file} can't be written (File exists). Change that, or CCBOOK_RUNS" in ended(ccbook("fetch", file), 2)
+
+
 def test_what_was_written_is_added_to_the_byte_where_it_is_missing(file, both, record, tmp_path):
     finished = (both[0].folder / "receipt.json").stat().st_mtime_ns
     assert "1 run added, 1 on record before" in ended(ccbook("fetch", file))

@@ -7,5 +7,12 @@ ROOT = Path(__file__).parents[2]  # the project's folder
 
 
 def folder_of(variable: str, usual: str) -> Path:
-    """The folder that an environment variable names or, if it is empty or not set, one of the project's."""
-    return Path(os.environ.get(variable) or ROOT / usual).expanduser()
+    """The folder that an environment variable names or, if it is empty or not set, one of the project's.
+
+    Raises: ValueError if it is in the home of nobody.
+    """
+    named = Path(os.environ.get(variable) or ROOT / usual)
+    try:
+        return named.expanduser()
+    except RuntimeError:
+        raise ValueError(f"{variable} = {named} is in the home of nobody. Name another folder") from None

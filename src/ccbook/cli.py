@@ -139,7 +139,7 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or not name or name in pairs:
-            fault = f"{word!r} is no name=value; `ccbook run --help` lists the parameters"
+            fault = f"{word[:200]!r} is no name=value; `ccbook run --help` lists the parameters"
             raise _failure(f"parameter {name} is given twice" if name in pairs else fault, REFUSED)
         pairs[name] = text
     return pairs
@@ -156,6 +156,11 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without λ shows ?
+    try:
+        for variable in ("CCBOOK_RUNS", "CCBOOK_DATA"):
+            folder_of(variable, "")
+    except ValueError as error:
+        raise _failure(str(error), REFUSED) from None
 
 
 @main.command(cls=RunCommand)
@@ -371,7 +376,7 @@ def check(profile: str, device: str) -> None:
         for folder in store.folders():  # every run on record is whole, those of no table too
             read(folder)
         click.echo(results.report(store.of_paper(profile, device)))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"ccbook check: {error}")
 
 

@@ -5,7 +5,6 @@ import difflib
 import json
 import re
 import shlex
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -48,7 +47,7 @@ def full_name(given: str, others: Iterable[str] = ()) -> str:
     if matches:
         raise RunError(f"{len(matches)} runs begin with {given!r}: {', '.join(matches[:10])}. Give more of the name")
     hint = did_you_mean(given, [*existing, *others], "`ccbook runs` lists all")
-    raise RunError(f"no run {given!r} is on record: {hint}")
+    raise RunError(f"no run {given[:200]!r} is on record: {hint}")
 
 
 def full_names(given: Sequence[str]) -> list[str]:
@@ -338,7 +337,7 @@ def remove(given: Sequence[str], force: bool = False) -> list[str]:
         if reasons:
             raise RunError(f"{run} is needed: {'; '.join(reasons)}. `ccbook rm --force {run}` removes it all the same")
     for run in removed:
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=store.home()) as aside:
+        with store.temporary_folder() as aside:
             (store.home() / run).rename(Path(aside) / run)  # off the record in one step
     sweeps.remove_empty()
     return removed

@@ -185,6 +185,19 @@ def keep(run: Run) -> Run:
     return read(folder)
 
 
+def temporary_folder() -> tempfile.TemporaryDirectory:
+    """A temporary folder beside the record, which is made if there is none. Raises: RunError if that can't be."""
+    try:
+        home().mkdir(parents=True, exist_ok=True)
+        for left in home().glob(".partial-*"):  # to write a run takes seconds: after a day its process was killed
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > 24 * 3600:
+                    shutil.rmtree(left, ignore_errors=True)
+        return tempfile.TemporaryDirectory(prefix=".partial-", dir=home())
+    except OSError as error:
+        raise RunError(f"{home()} can't be written ({error.strerror}). Change that, or CCBOOK_RUNS") from error
+
+
 def check_place(p: Parameters, digits: Digits) -> None:
     """Before hours of training: can a run be recorded at all, and is there room for it? Raises: RunError."""
     weights = sum((a + 1) * b for a, b in pairwise([digits.train_images.shape[1], *p.hidden, digits.classes]))
@@ -193,16 +206,8 @@ def check_place(p: Parameters, digits: Digits) -> None:
     if os.environ.get("CCBOOK_NEVER_TRAIN"):
         raise RunError(f"{runs.name(p, fingerprint(digits))} isn't on record, and nothing is to be trained: `ccbook "
                        f"fetch FILE` adds published runs, and `make {p.profile}` trains")  # fmt: skip
-    try:
-        home().mkdir(parents=True, exist_ok=True)
-        for left in home().glob(".partial-*"):  # to write a run takes seconds: after a day its process was killed
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - left.stat().st_mtime > 24 * 3600:
-                    shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=home()):
-            free = shutil.disk_usage(home()).free
-    except OSError as error:
-        raise RunError(f"{home()} can't be written ({error.strerror}). Change that, or CCBOOK_RUNS") from error
+    with temporary_folder():
+        free = shutil.disk_usage(home()).free
     if free < needed:
         room = f"{free / 1e6:,.1f} MB free, and this run takes {needed / 1e6:,.1f} MB"
         raise RunError(f"{home()} has {room}. Make room, or set CCBOOK_RUNS to another folder")

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import tarfile
-import tempfile
 import urllib.request
 import zlib
 from collections.abc import Iterator, Sequence
@@ -56,8 +55,7 @@ def add(source: str) -> tuple[list[Run], list[Run]]:
 
     Returns: the runs that were added, and those that were there. Raises: RunError; then nothing is changed.
     """
-    store.home().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=store.home()) as temporary:
+    with store.temporary_folder() as temporary:
         file, place = Path(source), Path(temporary)
         try:
             if source.startswith(("https://", "http://")):
