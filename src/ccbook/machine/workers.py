@@ -43,7 +43,8 @@ def run(prepare: Callable[[], Callable[..., Any]], jobs: Sequence[tuple], cores:
     Raises: what a job raises, as soon as it does; WorkerError.
     """
     context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads can hang
-    tasks, events = context.Queue(), context.Queue()
+    with _undisturbed():  # a process keeps track of their semaphores
+        tasks, events = context.Queue(), context.Queue()
     processes = [context.Process(target=_work, args=(prepare, tasks, events), daemon=True) for _ in range(cores)]
     for task in enumerate(jobs):
         tasks.put(task)
@@ -103,20 +104,22 @@ def _end_with_parent() -> None:
 def _undisturbed() -> Iterator[None]:
     """Ctrl-C and a cluster's signal wait for the end of this: a worker whose start is cut short would complain.
 
-    Ctrl-C never reaches the workers started in it: their parent ends them, and they have nothing to say.
+    Ctrl-C, or a terminal that is closed, never reaches the processes started in it: their parent ends them, and they
+    have nothing to say.
     """
     if threading.current_thread() is not threading.main_thread():  # others get no signals
         yield
         return
-    resource_tracker.ensure_running()  # started by the first worker, it would lift the block
     waiting: list[int] = []
     stops = [s for s in STOPS if signal.getsignal(s) != signal.SIG_IGN]
     usual: dict[int, Any] = {s: signal.signal(s, lambda number, _: waiting.append(number)) for s in stops}
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a process inherits what is blocked
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # a process inherits what is blocked
+    resource_tracker.ensure_running()  # started by the first worker, it would lift the block of Ctrl-C
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP})
         for number, handler in usual.items():
             signal.signal(number, handler)
     for number in waiting[:1]:
