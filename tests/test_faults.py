@@ -233,6 +233,19 @@ def test_rm_holds_whatever_a_kill_has_left(run, other, record):
     assert (elsewhere / "receipt.json").is_file()  # only the link is this record's
 
 
+def test_rm_of_a_run_that_another_is_just_removing_removes_the_others(run, other, monkeypatch):
+    names = history.full_names
+
+    def removed_meanwhile(given: list[str]) -> list[str]:
+        found = names(given)
+        shutil.rmtree(run.folder)
+        return found
+
+    monkeypatch.setattr(history, "full_names", removed_meanwhile)
+    ended(ccbook("rm", run.id, other.id))
+    assert on_record() == []
+
+
 def test_what_a_kill_has_left_is_cleared_a_day_later(run, small, record):
     for name, age in {"old": 25 * 3600, "new": 60}.items():
         (record / f".partial-{name}").mkdir()

@@ -337,7 +337,7 @@ def remove(given: Sequence[str], force: bool = False) -> list[str]:
         if reasons:
             raise RunError(f"{run} is needed: {'; '.join(reasons)}. `ccbook rm --force {run}` removes it all the same")
     for run in removed:
-        with store.temporary_folder() as aside:
+        with store.temporary_folder() as aside, contextlib.suppress(FileNotFoundError):  # another rm was first
             (store.home() / run).rename(Path(aside) / run)  # off the record in one step
     sweeps.remove_empty()
     return removed
