@@ -113,14 +113,15 @@ def test_the_shell_completes(line, expected, record, monkeypatch):
     assert [item.value for item in completed] == expected
 
 
-def test_completion_and_help_load_no_torch():
+def test_completion_help_and_the_refusal_of_a_file_load_no_torch():
     asked = {"_CCBOOK_COMPLETE": "bash_complete", "COMP_WORDS": "ccbook run a --set sa", "COMP_CWORD": "4"}
     code = "import sys; from ccbook.cli import main\ntry: main(prog_name='ccbook')\n"
     code += "finally: assert 'torch' not in sys.modules"
-    for variables, words in ((asked, []), ({}, ["run", "--help"])):
+    there = str(ROOT / "README.md")
+    for variables, words, status in ((asked, [], 0), ({}, ["run", "--help"], 0), ({}, ["archive", there], 2)):
         command = [sys.executable, "-c", code, *words]
         done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == status, done.stderr
 
 
 @pytest.mark.parametrize(

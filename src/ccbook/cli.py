@@ -92,16 +92,18 @@ def _complete_name(context: click.Context, parameter: click.Parameter, incomplet
     return [f"{name}=" for name in known if name.startswith(incomplete)]
 
 
+def _home() -> Path:
+    """store.home() without torch: while that is loaded, Ctrl-C must find `_reported`, and a shell can't wait."""
+    return folder_of("CCBOOK_RUNS", "book/runs")
+
+
 def _complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    home = folder_of("CCBOOK_RUNS", "book/runs")  # store.home() without torch
-    return sorted(r.parent.name for r in home.glob("[!.]*/receipt.json") if r.parent.name.startswith(incomplete))
+    return sorted(r.parent.name for r in _home().glob("[!.]*/receipt.json") if r.parent.name.startswith(incomplete))
 
 
 def _new_file(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     if value:
-        from ccbook.records import store
-
-        ours = {folder.resolve() for folder in (store.home(), ROOT / "chapters", ROOT / "src")}
+        ours = {folder.resolve() for folder in (_home(), ROOT / "chapters", ROOT / "src")}
         try:
             if value.is_symlink() or value.exists() or ours & {*value.resolve().parents}:
                 raise _failure(f"{value} is there already, or lies among runs or sources; name a new file", REFUSED)
