@@ -436,3 +436,23 @@ def test_ctrl_c_ends_with_130_and_a_word_and_leaves_nothing(folder, record, sign
     assert "leaked" not in said
     observed(lambda: not living(process.pid))
     assert not list(record.glob("*"))
+
+
+SWALLOWED = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, *_):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM) if name == "ccbook.parameters" else None
+        except KeyboardInterrupt:
+            pass  # as compiled code may do
+from ccbook.cli import main
+sys.meta_path.insert(0, Finder())
+main(prog_name="ccbook")
+"""
+
+
+def test_a_signal_while_the_command_loads_its_modules_is_not_lost():
+    done = subprocess.run([sys.executable, "-c", SWALLOWED, "runs"], capture_output=True, text=True)
+    assert done.returncode == 130, done.stderr
+    assert "stopped; what is on record stays" in done.stderr

@@ -26,23 +26,35 @@ def _failure(message: str, status: int) -> click.ClickException:
     return error
 
 
+def _end(*_: object) -> None:
+    _stopped().show()
+    os._exit(STOPPED)
+
+
+def _stopped() -> click.ClickException:
+    return _failure("stopped; what is on record stays, and the same command goes on from there", STOPPED)
+
+
 @contextlib.contextmanager
 def _reported(then: str = "") -> Iterator[None]:
     """What goes wrong is reported in one message, with what follows `then`; only a fault of ours gives a traceback."""
     # a cluster stops a job by the one, a closed terminal by the other, unless it was started with nohup
-    stops = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
-    usual = {s: signal.signal(s, signal.default_int_handler) for s in stops}
+    stops = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+    usual = {s: signal.signal(s, _end) for s in stops}
     try:
-        yield
-    except KeyboardInterrupt:
-        raise _failure("stopped; what is on record stays, and the same command goes on from there", STOPPED) from None
-    except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
+        # compiled code that these load may swallow a KeyboardInterrupt; nothing is begun yet that leaves a trace
         from ccbook.machine.idx import DataError
         from ccbook.machine.workers import FAILURES
         from ccbook.parameters import ParameterError
         from ccbook.records.run import RunError
         from ccbook.sweep import SweepError
 
+        for signum in stops:
+            signal.signal(signum, signal.default_int_handler)
+        yield
+    except KeyboardInterrupt:
+        raise _stopped() from None
+    except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, ParameterError | DataError | RunError | SweepError):
             raise _failure(str(error), REFUSED) from error
         if isinstance(error, FAILURES):
