@@ -9,6 +9,7 @@ import sys
 import tarfile
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -218,6 +219,64 @@ def test_a_broken_header_of_an_archive_is_not_taken_for_its_end(file, record, wh
     assert contents(record) == before
 
 
+def header(size: int, kind: bytes = b"0", name: str = "other") -> bytes:
+    """A member's header, which may say anything of its size."""
+    numeral = b"%011o\0" % size if 0 <= size < 8**11 else size.to_bytes(12, "big", signed=True)
+    block = bytearray(tarfile.TarInfo(name).tobuf())
+    block[124:136], block[156:157] = bytes([numeral[0] | 128 * (size >= 8**11)]) + numeral[1:], kind
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+COMMENT = b"13 comment=a\n"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        header(2**40, b"x"),
+        header(2**63, b"L"),
+        header(2**87, b"g"),
+        header(2**62),
+        header(-512),
+        header(-512, b"K"),
+        (header(len(COMMENT), b"x") + COMMENT.ljust(512, b"\0")) * 1_000,
+        (header(4, b"L") + b"abc\0".ljust(512, b"\0")) * 1_000,
+        header(1_000_000, b"x") + b"1" * 1_000_448,  # in which tarfile looks for a name from each digit on
+        header(2**27, name=f"{transfer.TOP}/a_direct-0/receipt.json") + bytes(2**27),
+    ],
+    ids=[
+        "1 TB",
+        "64 bits",
+        "96 bits",
+        "62 bits",
+        "minus",
+        "a name's minus",
+        "1000 headers",
+        "1000 names",
+        "digits",
+        "receipt",
+    ],
+)
+def test_a_header_that_says_anything_is_refused_in_time_and_memory(file, record, headers):
+    before = contents(record)
+    file.write_bytes(gzip.compress(headers + gzip.decompress(file.read_bytes()), 1))
+    began = time.process_time()
+    tracemalloc.start()
+    said = ended(ccbook("fetch", file), 2)
+    assert tracemalloc.get_traced_memory()[1] < 2**26
+    tracemalloc.stop()
+    assert time.process_time() - began < 10
+    assert "is no file of an archive" in said
+    assert contents(record) == before
+
+
+def test_an_archive_without_a_run_is_refused(file, record):
+    rewritten(file, without(""))
+    assert "there is no run in it" in ended(ccbook("fetch", file), 2)
+
+
 @pytest.mark.parametrize("source", ["nowhere.tar.gz", "ftp://127.0.0.1/runs", "file:///etc/passwd", ".", ""])
 def test_what_is_no_archive_is_refused(source, record):
     assert "Nothing was changed" in ended(ccbook("fetch", source), 2)
@@ -235,7 +294,13 @@ def server(file) -> Iterator[str]:
                 time.sleep(2 * (self.path == "/silence"))
                 self.wfile.write(b"hello\r\n\r\n")
                 return
-            self.send_response(404 if self.path == "/none" else 200)
+            if self.path == "/none":
+                self.send_response(404, "none " * 10_000)
+            elif self.path == "/again":  # for ever
+                self.send_response(302)
+                self.send_header("Location", "/again")
+            else:
+                self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content if self.path == "/whole" else content[: len(content) // 2])
@@ -252,8 +317,14 @@ def server(file) -> Iterator[str]:
 def test_an_archive_is_fetched_from_an_address_whole_or_not_at_all(server, both, record, monkeypatch):
     before = contents(record)
     monkeypatch.setattr(transfer, "SILENCE", 0.2)
-    for path in ("half", "none", "garbage", "silence"):
-        assert "Nothing was changed" in ended(ccbook("fetch", f"{server}/{path}"), 2)
+    for address in (
+        *(f"{server}/{path}" for path in ("half", "none", "again", "garbage", "silence")),
+        f"http://127.0.0.1:{10**20}/",
+    ):
+        said = ended(ccbook("fetch", address), 2)
+        assert "Nothing was changed" in said
+        assert len(said) < 2_000
+        assert len(said.splitlines()) == 1
         assert contents(record) == before
     assert "1 run added" in ended(ccbook("fetch", f"{server}/whole"))
     assert on_record() == both

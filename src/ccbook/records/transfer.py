@@ -16,7 +16,7 @@ import urllib.request
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ccbook.records import store, sweeps
 from ccbook.records.crate import METADATA, crate
@@ -25,6 +25,7 @@ from ccbook.records.run import FILE, NAME, Run, RunError, read
 TOP = "ccbook-runs-1"  # the folder in it; another layout will have another number
 SILENCE = 60  # seconds that a server may keep silent
 RESERVE = 2**28  # bytes that a download leaves free
+LONGEST = 2**26  # bytes of a file that is read at once: a receipt, or a sweep
 
 
 def write(file: Path, runs: Sequence[Run]) -> None:
@@ -61,15 +62,19 @@ def add(source: str) -> tuple[list[Run], list[Run]]:
             if source.startswith(("https://", "http://")):
                 file = place / "archive"
                 _download(source, file)
-            runs = list(_unpacked(file, place))
+            if not (runs := list(_unpacked(file, place))):
+                raise ValueError("there is no run in it")
             swept = [sweeps.read(one) for one in sorted((place / TOP).glob("sweep-*.json"))]
             if not {name for sweep in swept for name in sweep.runs} <= {run.id for run in runs}:
                 raise ValueError("a sweep in it has other runs")
-        except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError, http.client.HTTPException) as error:
+        except (OSError, EOFError, ValueError, OverflowError, zlib.error, tarfile.TarError,
+                http.client.HTTPException) as error:  # fmt: skip
             if isinstance(error, urllib.request.HTTPError):
                 error.close()  # it is an answer, too
-            reason = str(error).replace(f"{place / TOP}/", "").partition(". Delete")[0]
-            raise RunError(f"{source} can't be used ({reason}). Nothing was changed; get the archive again") from error
+            said = str(error).replace(f"{place / TOP}/", "").partition(". Delete")[0]
+            reason = " ".join(said.split())[:500]  # a server may answer anything
+            remedy = "Nothing was changed; get the archive again"
+            raise RunError(f"{source[:500]} can't be used ({reason}). {remedy}") from error
         there = [run for run in runs if store.on_record(run.id)]
         added = [store.keep(run) for run in runs if run not in there]
         for sweep in swept:
@@ -86,14 +91,26 @@ def _download(address: str, file: Path) -> None:
                 raise ValueError("too large here")
 
 
+class _Member(tarfile.TarInfo):
+    """A file of an archive: of the other kinds of member tarfile reads some with all that follows, however long."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)
+        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            raise ValueError(f"{member.name!r} is no file of an archive of this version")
+        return member
+
+
 def _unpacked(file: Path, place: Path) -> Iterator[Run]:
     """The runs of an archive, verified: each with the files of its receipt, and no others."""
     free = shutil.disk_usage(place).free
-    with tarfile.open(file, "r:gz") as archive:
+    with tarfile.open(file, "r:gz", tarinfo=_Member) as archive:
         for member in archive:
+            fits = 0 <= member.size <= (min(LONGEST, free) if member.name.endswith(".json") else free)
             free -= member.size
             expected = re.fullmatch(rf"{TOP}/({NAME}/{FILE}|{sweeps.SWEEP}\.json|{METADATA})", member.name, re.ASCII)
-            if not member.isreg() or not expected or free < 0:
+            if not expected or not fits:
                 raise ValueError(f"{member.name!r} is no file of an archive of this version, or too large here")
             content: Any = archive.extractfile(member)
             (place / member.name).parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +118,7 @@ def _unpacked(file: Path, place: Path) -> Iterator[Run]:
                 shutil.copyfileobj(content, copy)
         content = archive.fileobj
         while rest := content.read(2**20):  # to the end, where gzip has a checksum; tarfile takes a bad header for it
-            if any(rest):
+            if rest.strip(b"\0"):
                 raise ValueError("a part of it can't be read")
     for folder in sorted((place / TOP).glob("*/")):
         run, files = read(folder), {str(file.relative_to(folder)) for file in folder.rglob("*.*")}
