@@ -7,8 +7,10 @@ import pickle
 import re
 import shutil
 import time
+import tracemalloc
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -248,6 +250,18 @@ def test_a_rightly_sealed_run_with_odd_tables_is_listed_as_damaged(run, file, da
     receipt = run.receipt | {"run": twin.name, "artefacts": sums}
     (twin / "receipt.json").write_text(json.dumps(receipt | {"seal": seal(receipt)}))
     listed_as_damaged(run, twin, "can't be read")
+
+
+def test_a_rightly_sealed_run_of_more_epochs_than_fit_in_memory_is_refused_without_it(run):
+    seeds = range(5)
+    parameters = run.receipt["parameters"] | {"seeds": [*seeds], "epochs": 1_000_000, "profile": "paper"}
+    tables = {"metrics.csv": run.metrics, "curves.csv": run.curves}
+    texts = {n: pd.concat([t.assign(seed=seed) for seed in seeds]).to_csv(index=False) for n, t in tables.items()}
+    tracemalloc.start()
+    with pytest.raises(RunError, match=r"history\.csv can't be read \(its rows are not those"):
+        resealed(run, texts, parameters=parameters)
+    assert tracemalloc.get_traced_memory()[1] < 2**26
+    tracemalloc.stop()
 
 
 def test_a_run_under_a_name_that_its_parameters_dont_give_is_not_found(run, small):

@@ -58,7 +58,7 @@ def _reported(then: str = "") -> Iterator[None]:
         if isinstance(error, ParameterError | DataError | RunError | SweepError):
             raise _failure(str(error), REFUSED) from error
         if isinstance(error, FAILURES):
-            raise _failure(f"{error or type(error).__name__}\n{then}".strip(), FAILED) from error
+            raise _failure(f"{str(error) or type(error).__name__}\n{then}".strip(), FAILED) from error
         raise
     finally:
         for signum, handler in usual.items():

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from itertools import product
@@ -178,7 +179,9 @@ def read(folder: Path, pattern: str = "*") -> Run:
     ):
         try:
             rows = pd.read_csv(folder / file).drop(columns="method").astype(float)
-            if sorted(rows[[*keys]].itertuples(index=False, name=None)) != sorted(product(*keys.values())):
+            # counted first: these may be more than fit in memory
+            whole = len(rows) == math.prod(map(len, keys.values()))
+            if not whole or sorted(rows[[*keys]].itertuples(index=False, name=None)) != sorted(product(*keys.values())):
                 raise ValueError("its rows are not those of the run's lambdas, seeds and epochs")
             # stability alone may be infinite: of a model that loses all by pruning
             if not np.isfinite(rows[columns].replace({"stability": {np.inf: 1}})).all(axis=None):
@@ -196,4 +199,5 @@ def seal(receipt: Mapping[str, Any]) -> str:
 
 def checksum(file: Path) -> str:
     """sha256 of a file."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    with file.open("rb") as content:  # of gigabytes, where networks are wide
+        return hashlib.file_digest(content, "sha256").hexdigest()
