@@ -132,6 +132,15 @@ def test_no_more_of_a_compressed_file_is_read_than_its_header_says(folder, tmp_p
     tracemalloc.stop()
 
 
+def test_a_header_that_promises_gigabytes_takes_no_memory(folder):
+    (folder / "train-images-idx3-ubyte").write_bytes(header(10**6, 64, 64) + b"x")
+    tracemalloc.start()
+    with pytest.raises(DataError, match="no whole IDX file"):
+        download.load(str(folder))
+    assert tracemalloc.get_traced_memory()[1] < 2**26
+    tracemalloc.stop()
+
+
 def test_digits_at_hand_are_loaded_and_others_are_not_fetched(elsewhere, folder, digits, no_network):
     assert torch.equal(download.load(str(folder), fetching=False).train_images, digits.train_images)
     with pytest.raises(FileNotFoundError, match="MNIST is not in"):

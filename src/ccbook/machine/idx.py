@@ -15,6 +15,7 @@ from complexity_control.digits import Digits
 # the four files of a dataset: images and labels, to train and to test on
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 MOST_AXES, LARGEST = 4, 2**32  # of a file: images in colours have four; bytes
+PART = 2**24  # bytes read at a time: a wrong header may promise more than there is memory for
 
 
 class DataError(ValueError):
@@ -52,12 +53,14 @@ def _read(path: Path) -> np.ndarray:
             shape = np.frombuffer(file.read(4 * axes), ">u4").tolist() if 0 < axes <= MOST_AXES else []
             size = math.prod(shape) if len(shape) == axes else LARGEST
             # no more than the header says: a small compressed file may hold any number of bytes
-            content = file.read(size + 1) if size < LARGEST else b""
+            content = bytearray()
+            while size < LARGEST and (part := file.read(min(PART, size + 1 - len(content)))):
+                content += part
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path} can't be read ({error}); {remedy}") from error
     if not shape or len(content) != size:
         raise DataError(f"{path} is no whole IDX file of bytes, of at most {LARGEST / 1e9:.0f} GB; {remedy}")
-    return np.frombuffer(bytearray(content), np.uint8).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _check_shapes(folder: Path, arrays: list[np.ndarray]) -> None:
