@@ -254,7 +254,28 @@ def test_the_folder_of_runs_is_named_or_refused(record, tmp_path, monkeypatch):
     for variable in ("CCBOOK_RUNS", "CCBOOK_DATA"):
         monkeypatch.setenv(variable, "~nobody-of-this-name/x")
         assert f"{variable} = ~nobody-of-this-name/x is in the home of nobody" in ended(ccbook("runs"), 2)
+        monkeypatch.setenv("COMP_WORDS", "ccbook show no-run")
+        monkeypatch.setenv("COMP_CWORD", "2")
+        assert BashComplete(main, {}, "ccbook", "_CCBOOK_COMPLETE").complete() == ""
         monkeypatch.delenv(variable)
+
+
+@pytest.mark.parametrize("place", ["file", "file/x", "x" * 300])
+def test_a_folder_that_cant_be_is_refused_with_what_to_do(record, tmp_path, monkeypatch, place):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CCBOOK_RUNS", str(tmp_path / place))
+    said = ended(ccbook("fetch", tmp_path / "file"), 2)
+    assert f"{tmp_path / place} can't be written (" in said
+    assert "Change that, or CCBOOK_RUNS" in said
+    ended(ccbook("check"), 1)
+    monkeypatch.setenv("CCBOOK_DATA", str(tmp_path / "file"))
+    ended(ccbook("check"), 1)
+
+
+def test_a_reader_that_has_ended_is_no_failure_to_report(small):
+    ended(ccbook("run", "a", *small))
+    line = f"{shlex.join(CCBOOK)} runs --json | true"
+    assert subprocess.run(["sh", "-c", line], capture_output=True).stderr == b""
 
 
 @pytest.mark.parametrize("line", ["PYTHONIOENCODING=ascii {} runs", "{} run a {} prior_std=3 2>&-", "{} runs 2>&-"])

@@ -54,6 +54,8 @@ def _reported(then: str = "") -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise _stopped() from None
+    except BrokenPipeError:
+        raise  # whoever read what is printed has ended, as `head` does; click is silent about it
     except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, ParameterError | DataError | RunError | SweepError):
             raise _failure(str(error), REFUSED) from error
@@ -110,13 +112,15 @@ def _home() -> Path:
 
 
 def _complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    return sorted(r.parent.name for r in _home().glob("[!.]*/receipt.json") if r.parent.name.startswith(incomplete))
+    with contextlib.suppress(ValueError, OSError):  # a folder that can't be: the command itself says so
+        return sorted(r.parent.name for r in _home().glob("[!.]*/receipt.json") if r.parent.name.startswith(incomplete))
+    return []
 
 
 def _new_file(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     if value:
-        ours = {folder.resolve() for folder in (_home(), ROOT / "chapters", ROOT / "src")}
         try:
+            ours = {folder.resolve() for folder in (_home(), ROOT / "chapters", ROOT / "src")}
             if value.is_symlink() or value.exists() or ours & {*value.resolve().parents}:
                 raise _failure(f"{value} is there already, or lies among runs or sources; name a new file", REFUSED)
             there = next(folder for folder in value.absolute().parents if folder.exists())
@@ -389,9 +393,10 @@ def check(profile: str, device: str) -> None:
     try:
         for folder in store.folders():  # every run on record is whole, those of no table too
             read(folder)
-        click.echo(results.report(store.of_paper(profile, device)))
+        report = results.report(store.of_paper(profile, device))
     except (ValueError, OSError) as error:
         sys.exit(f"ccbook check: {error}")
+    click.echo(report)
 
 
 if __name__ == "__main__":
