@@ -52,10 +52,10 @@ screenshots: setup  ## every page as a picture, wide and narrow, light and dark,
 	@for site in book/html book/quick/html; do if [ -d $$site ]; then \
 	  $(BIN)/python -m ccbook.book.pdf screenshots $$site $${site%html}screenshots || exit 1; fi; done
 
-test: quick  ## the tests, about four minutes
+test: quick  ## the tests, about seven minutes with the quick site
 	@$(BIN)/pytest -q -m "not deep"
 
-test-all: quick  ## the deep tests: thousands of bad inputs, kills, full disks, clusters; about ten minutes
+test-all: quick  ## the deep tests: thousands of bad inputs, kills, full disks, clusters; about seventeen minutes
 	@CCBOOK_DEEP=1 $(BIN)/pytest -q -m deep
 
 check: setup  ## every verdict recomputed from the recorded runs
