@@ -20,7 +20,8 @@ WHOLE = {"startup_seconds": "start, s", "minutes": "all of (a), minutes"}
 GROWTH = {"ms": "ms a model-step", "memory_mb": "peak memory, MB"}
 FORMATS = {
     "ms a step": "{:.2f}", "times ours": "{:.2f}", "share of peak": "{:.0%}", "start, s": "{:.0f}",
-    "all of (a), minutes": "{:.1f}", "from": "{:,}", "to": "{:,}", "exponent": "{:.2f}", "exponent of memory": "{:.2f}",
+    "all of (a), minutes": "{:.1f}", "layer 1 products": "{:.0f}",
+    "from": "{:,}", "to": "{:,}", "exponent": "{:.2f}", "exponent of memory": "{:.2f}",
 }  # fmt: skip
 
 
