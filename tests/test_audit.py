@@ -6,6 +6,7 @@ from ccbook import parameters
 from ccbook.book import audit
 from ccbook.chapters import METHODS, defaults
 from ccbook.compare import distance, printed
+from complexity_control.digits import scale
 from complexity_control.pruning import accuracy, prune
 from tests.networks import posterior
 
@@ -92,7 +93,7 @@ def test_a_fine_curve_has_the_accuracies_of_the_pruned_networks():
     images, labels = torch.randint(256, (500, 30), dtype=torch.uint8), torch.arange(500) % 5
     places = audit.removal(q, audit.ORDERS["relative density"])
     network, removed = ({n: t[0] for n, t in each.items()} for each in (q.mean, places))
-    ours = audit.fine_curve(network, removed, images, labels)
+    ours = audit.fine_curve(network, removed, scale(images).T.contiguous(), labels)
     expected = [accuracy(prune(q, percent), images, labels).item() for percent in audit.LEVELS]
     assert ours == pytest.approx(expected, abs=0.0021)  # rounding may decide on one digit
     assert len({round(a, 3) for a in ours}) > 20

@@ -167,13 +167,14 @@ def levels(runs: Mapping[str, Run], profile: str, device: str) -> pd.DataFrame:
     Returns: rows of order, method, lam, pruned_percent, accuracy, and paper, where Figure 1 has this level.
     """
     digits, rows = download.load("MNIST", device, test=PROFILES[profile].test), []
+    pixels = scale(digits.test_images).T.contiguous()
     for letter, run in runs.items():
         first, q = first_seed(run, device)
         for order, density in ORDERS.items():
             places = removal(q, density)
             for k, lam in enumerate(first["lam"]):
                 network, removed = ({n: t[k] for n, t in each.items()} for each in (q.mean, places))
-                accuracies = fine_curve(network, removed, digits.test_images, digits.test_labels)
+                accuracies = fine_curve(network, removed, pixels, digits.test_labels)
                 rows += [(order, letter, lam, *point) for point in zip(LEVELS, accuracies, strict=True)]
     fine = pd.DataFrame(rows, columns=["order", "method", "lam", "pruned_percent", "accuracy"])
     return fine.merge(printed.curves().rename(columns={"value": "paper"}), how="left")
@@ -196,17 +197,17 @@ def removal(q: Posterior, density: Callable[[Tensor, Tensor], Tensor]) -> dict[s
     return places
 
 
-def fine_curve(network: Params, places: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> list[float]:
+def fine_curve(network: Params, places: Mapping[str, Tensor], pixels: Tensor, labels: Tensor) -> list[float]:
     """Accuracy of a network of one hidden layer without the first of `places`, by each of LEVELS; biases are kept.
 
     From level to level only the part of what is removed is taken off the hidden units' sums.
+    Args: pixels, scaled, [pixels, digits].
     """
-    x = scale(images).T.contiguous()
     (w1, place1), (w2, place2) = ((network[name].T, places[name].T) for name in ("W1", "W2"))
-    sums, before, accuracies = torch.addmm(network["b1"].unsqueeze(1), w1, x), 0, []
+    sums, before, accuracies = torch.addmm(network["b1"].unsqueeze(1), w1, pixels), 0, []
     for percent in LEVELS:
         upto = place1.numel() * percent // 100
-        sums -= (w1 * ((place1 >= before) & (place1 < upto))).to_sparse() @ x
+        sums -= (w1 * ((place1 >= before) & (place1 < upto))).to_sparse() @ pixels
         kept = w2 * (place2 >= place2.numel() * percent // 100)
         outputs = torch.addmm(network["b2"].unsqueeze(1), kept, sums.relu())
         accuracies.append((outputs.argmax(0) == labels).double().mean().item())
