@@ -102,12 +102,16 @@ def test_help_lists_every_parameter_as_the_chapters_say_it():
         ("run e --set fe", ["feed="]),
         ("sh", ["show"]),
         ("show a_direct-", ["a_direct-1"]),
+        ("show sw", []),
+        ("rm sw", ["sweep-mine-1"]),
+        ("archive runs.tar.gz ", ["a_direct-1", "sweep-mine-1"]),
     ],
 )
 def test_the_shell_completes(line, expected, record, monkeypatch):
     (record / "a_direct-1").mkdir(parents=True)
     (record / "a_direct-1" / "receipt.json").touch()
-    *words, last = line.split()
+    (record / "sweep-mine-1.json").touch()
+    *words, last = line.split(" ")
     monkeypatch.setenv("COMP_WORDS", f"ccbook {line}")
     completed = BashComplete(main, {}, "ccbook", "_CCBOOK_COMPLETE").get_completions(words, last)
     assert [item.value for item in completed] == expected
@@ -258,6 +262,8 @@ def test_the_folder_of_runs_is_named_or_refused(record, tmp_path, monkeypatch):
         monkeypatch.setenv("COMP_CWORD", "2")
         assert BashComplete(main, {}, "ccbook", "_CCBOOK_COMPLETE").complete() == ""
         monkeypatch.delenv(variable)
+    monkeypatch.setenv("CCBOOK_DATA", str(tmp_path / "file"))
+    assert "Set CCBOOK_DATA to a folder that can be written" in ended(ccbook("run", "a"), 2)
 
 
 @pytest.mark.parametrize("place", ["file", "file/x", "x" * 300])

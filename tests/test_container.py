@@ -23,7 +23,7 @@ class Root:
         self.variables |= {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
         # where pip finds packages on this machine: its settings, and the files that they name
         told = subprocess.run(["pip", "config", "list"], capture_output=True, text=True, check=True).stdout
-        paths = {"/etc/resolv.conf", "/etc/hosts", "/etc/ssl", "/etc/pip.conf", "/etc/xdg/pip"}
+        paths = {"/dev", "/etc/resolv.conf", "/etc/hosts", "/etc/ssl", "/etc/pip.conf", "/etc/xdg/pip"}
         paths |= set(re.findall(r"(?<![\w:/])/[\w./-]+", told.replace("file://", "")))
         self.shared = sorted(path for path in paths if Path(path).exists())
 
@@ -52,8 +52,11 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Root:
     if os.getuid() or not shutil.which("debootstrap"):
         pytest.skip("needs root, and the package debootstrap")
     root = Root(tmp_path_factory.mktemp("image") / "root")
-    project = copy_of_the_project(tmp_path_factory.mktemp("project"))
-    packages = "--include=ca-certificates,python3-distutils,python3.11-venv"
+    project = tmp_path_factory.mktemp("project")
+    subprocess.run(["git", "clone", "--quiet", ROOT, project], check=True)
+    copy_of_the_project(project)  # with what isn't committed yet
+    # what python:3.11-slim has: Python whole, with the headers that compiled code needs
+    packages = "--include=ca-certificates,python3-distutils,python3.11-dev,python3.11-venv"
     debian = ["debootstrap", "--variant=minbase", packages, "bookworm", str(root.folder)]
     subprocess.run(debian, check=True, capture_output=True)
     text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", "")
@@ -78,10 +81,11 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Root:
 
 
 @pytest.mark.deep
-def test_the_dockerfiles_steps_make_an_image_in_which_a_run_is_made_and_the_code_is_in_order(image):
+def test_the_dockerfiles_steps_make_an_image_in_which_a_run_is_made_and_the_tests_pass(image):
     made = image.run("ccbook run a --set dataset=OpticalDigits profile=quick lambdas=1")
     assert made.startswith("a_direct-")
     assert image.run("id -un").strip() == "reader"
     image.run("make lint")
     size = int(subprocess.run(["du", "-sxB1", str(image.folder)], capture_output=True, text=True).stdout.split()[0])
     assert size < LARGEST, f"{size:,} bytes"
+    image.run("make test")

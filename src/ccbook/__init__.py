@@ -1,9 +1,11 @@
 """The edition of the paper: parameters, records, comparison with the print, pages, command line."""
 
 import os
+import signal
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]  # the project's folder
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a cluster, and a terminal that is closed
 
 
 def folder_of(variable: str, usual: str) -> Path:

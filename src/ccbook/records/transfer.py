@@ -5,6 +5,7 @@ A sweep travels with its runs.
 Unpacked it is a Process Run Crate; its metadata are for other tools, and are not read here.
 """
 
+import gzip
 import http.client
 import io
 import json
@@ -16,7 +17,6 @@ import urllib.request
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
 
 from ccbook.records import store, sweeps
 from ccbook.records.crate import METADATA, crate
@@ -91,33 +91,25 @@ def _download(address: str, file: Path) -> None:
                 raise ValueError("too large here")
 
 
-class _Member(tarfile.TarInfo):
-    """A file of an archive: of the other kinds of member tarfile reads some with all that follows, however long."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        member = super().frombuf(buf, encoding, errors)
-        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-            raise ValueError(f"{member.name!r} is no file of an archive of this version")
-        return member
-
-
 def _unpacked(file: Path, place: Path) -> Iterator[Run]:
     """The runs of an archive, verified: each with the files of its receipt, and no others."""
     free = shutil.disk_usage(place).free
-    with tarfile.open(file, "r:gz", tarinfo=_Member) as archive:
-        for member in archive:
+    # tarfile's own reader follows what other kinds of header say, however long, and each Python's in another way
+    with gzip.open(file) as content:
+        while (header := content.read(tarfile.BLOCKSIZE)).strip(b"\0"):
+            member = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
             fits = 0 <= member.size <= (min(LONGEST, free) if member.name.endswith(".json") else free)
             free -= member.size
             expected = re.fullmatch(rf"{TOP}/({NAME}/{FILE}|{sweeps.SWEEP}\.json|{METADATA})", member.name, re.ASCII)
-            if not expected or not fits:
+            if not member.isreg() or not expected or not fits:
                 raise ValueError(f"{member.name!r} is no file of an archive of this version, or too large here")
-            content: Any = archive.extractfile(member)
             (place / member.name).parent.mkdir(parents=True, exist_ok=True)
-            with (place / member.name).open("wb") as copy:  # Python 3.11.2's `extract` knows no filter
-                shutil.copyfileobj(content, copy)
-        content = archive.fileobj
-        while rest := content.read(2**20):  # to the end, where gzip has a checksum; tarfile takes a bad header for it
+            with (place / member.name).open("wb") as copy:
+                left = member.size
+                while part := content.read(min(left, 2**20)):
+                    left -= copy.write(part)
+            content.read(-member.size % tarfile.BLOCKSIZE)
+        while rest := content.read(2**20):  # to the end, where gzip has a checksum
             if rest.strip(b"\0"):
                 raise ValueError("a part of it can't be read")
     for folder in sorted((place / TOP).glob("*/")):
