@@ -36,7 +36,7 @@ class Root:
         script = " && ".join([*mounts, f'exec chroot --userspec={self.user} $0 /bin/sh -c "$1"'])
         words = ["unshare", "--mount", "sh", "-c", script, str(self.folder), f"cd {self.place} && {command}"]
         done = subprocess.run(words, env=self.variables, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}\n{done.stdout[-3_000:]}{done.stderr[-3_000:]}"
+        assert done.returncode == 0, f"{command}\n{done.stdout[-20_000:]}{done.stderr[-3_000:]}"
         return done.stdout
 
     def copy(self, source: Path, to: Path) -> None:
