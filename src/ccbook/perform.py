@@ -18,14 +18,16 @@ from torch import Tensor
 
 from ccbook import chapters
 from ccbook.machine import download, kernels, progress, workers
-from ccbook.parameters import Hypernetwork, Parameters
-from ccbook.records import store, verification
+from ccbook.parameters import Hypernetwork, Parameters, check
+from ccbook.records import history, store, verification
 from ccbook.records.run import Run
 from complexity_control import pruning, training
 from complexity_control.digits import Digits
 from complexity_control.method import Method
 from complexity_control.posterior import Params, Posterior, from_flat, to_flat
 from complexity_control.training import DivergedError, Gradient, Model
+
+UNKNOWN = 60.0  # seconds, taken for a run of a kind that has none on record
 
 Job = tuple[list[Model], Params | None]  # a stack of models, and the tensors that a fine-tuning starts from
 
@@ -60,9 +62,20 @@ def perform_all(jobs: Sequence[tuple[str, dict]], device: str) -> list[Run | str
 
     On a processor as many are made at once as there are cores: the work of one leaves most of them idle.
     """
-    at_once = torch.get_num_threads() if device == "cpu" else 1
-    with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        return list(pool.map(_perform_or_words, *zip(*jobs, strict=True)))
+    at_once, outcomes = torch.get_num_threads() if device == "cpu" else 1, []
+    planned = [check(chapter, values) for chapter, values in jobs]
+    # of a kind that has no run on record nothing is known
+    seconds = [0.0 if found else expected.seconds if expected else UNKNOWN
+               for _, found, expected in history.outlook(planned)]  # fmt: skip
+    with (
+        ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool,
+        progress.bar(store.home(), f"0 of {len(jobs)} runs", sum(seconds), progress.ALL) as bar,
+    ):
+        for outcome, took in zip(pool.map(_perform_or_words, *zip(*jobs, strict=True)), seconds, strict=True):
+            outcomes.append(outcome)
+            bar.set_description_str(f"{len(outcomes)} of {len(jobs)} runs", refresh=False)
+            bar.update(took)
+    return outcomes
 
 
 def _perform_or_words(chapter: str, values: dict) -> Run | str:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -162,11 +161,8 @@ def _short(text: str) -> str:
 def forecast(jobs: Plan) -> str:
     """How long each run would take, and all together."""
     lines, seconds, missing, unknown = [], 0.0, 0, 0
-    past = cache(partial(history.like, on_record=history.all_runs()[0]))
-    load = cache(partial(download.load, fetching=False))
-    for p, _ in tqdm(jobs.values(), unit="run", desc="sweep", leave=False):
-        p, _, train, found = history.sought(p, startless=True, load=load)
-        expected = None if found else history.estimate(p, train, past(p.method, p.device))
+    planned = (p for p, _ in tqdm(jobs.values(), unit="run", desc="sweep", leave=False))
+    for p, found, expected in history.outlook(planned):
         seconds += expected.seconds if expected else 0
         missing += not found
         unknown += not found and not expected

@@ -12,17 +12,18 @@ from typing import TextIO
 from tqdm import tqdm
 
 FRAME = "{desc} {percentage:.0f}%: epoch {n_fmt}/{total_fmt}{postfix}, {remaining} left"
-FRESH = 30  # seconds; a chapter that was killed leaves the line after so long
+ALL = "{desc}, {remaining} left"  # of many trainings
+FRESH = 120  # seconds; a chapter that was killed leaves the line after so long
 
 
 class Bar(tqdm):
-    """How far a training is; `n` epochs of all its models are trained."""
+    """How far a training is; `n` epochs of all its models are trained. Or how far many are, by the seconds expected."""
 
-    def __init__(self, own: Path, terminal: TextIO, what: str, epochs: int) -> None:
+    def __init__(self, own: Path, terminal: TextIO, what: str, total: float, frame: str) -> None:
         self.own = own  # the file of its frame, for the other processes
-        often = 1 if terminal.isatty() else 30  # seconds
-        super().__init__(total=epochs, desc=what, file=terminal, bar_format=FRAME, miniters=1, mininterval=often,
-                         leave=False)  # fmt: skip
+        often = 0 if frame == ALL else 1 if terminal.isatty() else 30  # seconds
+        super().__init__(total=total, desc=what, file=terminal, bar_format=frame, miniters=1, mininterval=often,
+                         smoothing=0, leave=False)  # fmt: skip
 
     def show(self, epochs: float, loss: float) -> None:
         """Args: epochs, trained so far; loss, mean of the last one, nats a digit."""
@@ -45,10 +46,10 @@ class Bar(tqdm):
 
 
 @contextlib.contextmanager
-def bar(folder: Path, what: str, epochs: int) -> Iterator[Bar]:
+def bar(folder: Path, what: str, total: float, frame: str = FRAME) -> Iterator[Bar]:
     """A bar on the terminal, with the loss and the time left; a log gets a line twice a minute instead.
 
-    Args: folder, where the processes that share the terminal leave each other their frames; epochs, of all models.
+    Args: folder, where the processes that share the terminal leave each other their frames; total, epochs.
     """
     try:  # the terminal behind a kernel, because a notebook would store every frame of the bar
         descriptor = sys.stderr.fileno()
@@ -57,7 +58,7 @@ def bar(folder: Path, what: str, epochs: int) -> Iterator[Bar]:
     own = folder / ".progress" / str(os.getpid())
     with os.fdopen(os.dup(descriptor), "w") as terminal:
         try:
-            with Bar(own, terminal, what, epochs) as shown:
+            with Bar(own, terminal, what, total, frame) as shown:
                 yield shown
         finally:
             own.unlink(missing_ok=True)

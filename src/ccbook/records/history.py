@@ -5,8 +5,8 @@ import difflib
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -269,6 +269,17 @@ def sought(p: Parameters, startless: bool, load: Callable) -> tuple[Parameters, 
             return p, None, train, None
         raise
     return p, runs.name(p, fingerprint(digits)), train, store.find(p, digits)
+
+
+def outlook(planned: Iterable[Parameters]) -> Iterator[tuple[Parameters, Run | None, Estimate | None]]:
+    """For each of many: what would be run, the run if it is on record, and else how long it takes if that is known.
+
+    The record and the digits are read once.
+    """
+    past, load = cache(partial(like, on_record=all_runs()[0])), cache(partial(download.load, fetching=False))
+    for p in planned:
+        p, _, train, found = sought(p, startless=True, load=load)
+        yield p, found, None if found else estimate(p, train, past(p.method, p.device))
 
 
 def forecast(p: Parameters, startless: bool = False) -> str:
