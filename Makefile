@@ -55,7 +55,7 @@ screenshots: setup  ## every page as a picture, wide and narrow, light and dark,
 test: quick  ## the tests, about seven minutes with the quick site
 	@$(BIN)/pytest -q -m "not deep"
 
-test-all: quick  ## the deep tests: thousands of bad inputs, kills, full disks, clusters; about seventeen minutes
+test-all: quick  ## the deep tests: thousands of bad inputs, kills, full disks, clusters; about twenty-five minutes
 	@CCBOOK_DEEP=1 $(BIN)/pytest -q -m deep
 
 check: setup  ## every verdict recomputed from the recorded runs
