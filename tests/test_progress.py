@@ -12,6 +12,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from ccbook import ROOT, perform
 from ccbook.machine import progress
+from ccbook.records.run import Run
 
 
 @contextmanager
@@ -49,11 +50,12 @@ def test_chapters_that_train_at_once_share_the_line_until_they_end(tmp_path):
 def test_of_many_runs_the_line_says_how_many_are_done_and_how_long_the_others_take(small, run):
     jobs = [("a_direct", small | {"prior_std": std}) for std in (0.1, 0.2, 0.4)]  # the first is on record
     with terminal() as drawn:
-        perform.perform_all(jobs, "cpu")
+        made = perform.perform_all(jobs, "cpu")
         said = drawn()
     assert "0 of 3 runs, ? left" in said
     assert re.search("2 of 3 runs, 00:0[0-9] left", said)
     assert "3 of 3 runs, 00:00 left" in said
+    assert [one.parameters.prior_std for one in made if isinstance(one, Run)] == [0.1, 0.2, 0.4]
 
 
 def test_a_log_gets_lines_and_no_control_characters(tmp_path):

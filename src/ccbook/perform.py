@@ -62,20 +62,23 @@ def perform_all(jobs: Sequence[tuple[str, dict]], device: str) -> list[Run | str
 
     On a processor as many are made at once as there are cores: the work of one leaves most of them idle.
     """
-    at_once, outcomes = torch.get_num_threads() if device == "cpu" else 1, []
+    at_once = torch.get_num_threads() if device == "cpu" else 1
     planned = [check(chapter, values) for chapter, values in jobs]
     # of a kind that has no run on record nothing is known
     seconds = [0.0 if found else expected.seconds if expected else UNKNOWN
                for _, found, expected in history.outlook(planned)]  # fmt: skip
+    order = sorted(range(len(jobs)), key=lambda k: -seconds[k])  # the longest first: at the end few cores wait
+    outcomes: dict[int, Run | str] = {}
     with (
         ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool,
         progress.bar(store.home(), f"0 of {len(jobs)} runs", sum(seconds), progress.ALL) as bar,
     ):
-        for outcome, took in zip(pool.map(_perform_or_words, *zip(*jobs, strict=True)), seconds, strict=True):
-            outcomes.append(outcome)
+        done = pool.map(_perform_or_words, *zip(*(jobs[k] for k in order), strict=True))
+        for k, outcome in zip(order, done, strict=True):
+            outcomes[k] = outcome
             bar.set_description_str(f"{len(outcomes)} of {len(jobs)} runs", refresh=False)
-            bar.update(took)
-    return outcomes
+            bar.update(seconds[k])
+    return [outcomes[k] for k in range(len(jobs))]
 
 
 def _perform_or_words(chapter: str, values: dict) -> Run | str:
