@@ -22,7 +22,7 @@ class Bar(tqdm):
     def __init__(self, own: Path, terminal: TextIO, what: str, total: float, frame: str) -> None:
         self.own = own  # the file of its frame, for the other processes
         often = 0 if frame == ALL else 1 if terminal.isatty() else 30  # seconds
-        super().__init__(total=total, desc=what, file=terminal, bar_format=frame, miniters=1, mininterval=often,
+        super().__init__(total=total, desc=what, file=terminal, bar_format=frame, miniters=0, mininterval=often,
                          smoothing=0, leave=False)  # fmt: skip
 
     def show(self, epochs: float, loss: float) -> None:
