@@ -272,6 +272,18 @@ def test_a_header_that_says_anything_is_refused_in_time_and_memory(file, record,
     assert contents(record) == before
 
 
+def test_a_header_that_promises_more_than_follows_is_refused(file, record):
+    """Of a file that no receipt vouches for."""
+    before = contents(record)
+    with tarfile.open(file) as archive:
+        last = archive.getmembers()[-1]
+    end = last.offset_data + last.size + -last.size % tarfile.BLOCKSIZE
+    more = header(1_000, name=f"{transfer.TOP}/{transfer.METADATA}") + b"{}"
+    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes())[:end] + more))
+    assert "is cut short" in ended(ccbook("fetch", file), 2)
+    assert contents(record) == before
+
+
 def test_an_archive_without_a_run_is_refused(file, record):
     rewritten(file, without(""))
     assert "there is no run in it" in ended(ccbook("fetch", file), 2)

@@ -49,7 +49,8 @@ class Bar(tqdm):
 def bar(folder: Path, what: str, total: float, frame: str = FRAME) -> Iterator[Bar]:
     """A bar on the terminal, with the loss and the time left; a log gets a line twice a minute instead.
 
-    Args: folder, where the processes that share the terminal leave each other their frames; total, epochs.
+    Args: folder, where the processes that share the terminal leave each other their frames; total, epochs, or with the
+        frame ALL seconds.
     """
     try:  # the terminal behind a kernel, because a notebook would store every frame of the bar
         descriptor = sys.stderr.fileno()

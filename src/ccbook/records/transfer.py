@@ -108,6 +108,8 @@ def _unpacked(file: Path, place: Path) -> Iterator[Run]:
                 left = member.size
                 while part := content.read(min(left, 2**20)):
                     left -= copy.write(part)
+            if left:
+                raise EOFError(f"{member.name!r} is cut short")
             content.read(-member.size % tarfile.BLOCKSIZE)
         while rest := content.read(2**20):  # to the end, where gzip has a checksum
             if rest.strip(b"\0"):
