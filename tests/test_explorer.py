@@ -13,6 +13,7 @@ from ccbook import chapters, perform
 from ccbook.book import explorer
 from ccbook.machine import download
 from ccbook.records.run import Run
+from complexity_control.methods.tempered import SPEED
 
 
 def made(chapter: str, folder: Path, **changes: object) -> Run:
@@ -82,7 +83,7 @@ def test_two_hidden_layers_are_refused(folder, tmp_path):
 def test_a_weight_of_one_m_and_no_polynomials_has_its_own_price(folder):
     """Then s = sigmoid(a - ln lambda) is half at lambda = e^a, to the fineness of the grid."""
     run = made("g_tempered", folder, degree=0, mean_degree=0)
-    price = np.exp(5 * run.hypernetwork["W1.a"][0].double().numpy())
+    price = np.exp(SPEED * run.hypernetwork["W1.a"][0].double().numpy())
     found, step = explorer.prices(run), explorer.FINE[1] / explorer.FINE[0]
     assert ((found <= price * 1.001) & (price < found * step * 1.001)).all()
     assert explorer.price_map(run, [run]).plain["text/plain"].startswith("Prices")

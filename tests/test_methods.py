@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 
 from complexity_control import direct, linear, low_rank, tempered
+from complexity_control.methods.tempered import SPEED, lagrange
 from complexity_control.objective import evidence, kl, log_likelihood
 from complexity_control.posterior import layer_noise, product, sampled_logits, to_flat
 from complexity_control.training import Model, Settings, sampled_lambdas
@@ -25,7 +27,7 @@ def moved(method, sizes, models=1):
     }
 
 
-COUNTS = [(direct(), 159_020), (low_rank(), 272_428), (linear(), 318_040), (tempered(), 326_872),
+COUNTS = [(direct(), 159_020), (low_rank(), 272_428), (linear(), 318_040), (tempered(), 488_100),
           (tempered(degree=0, mean_degree=0), 159_020)]  # fmt: skip
 
 
@@ -80,7 +82,7 @@ PRIOR_STD = 0.1
 
 
 def tempered_posterior(lam, scale=1.0, seed=0):
-    """A posterior of generated m and prices, alone: no polynomial, no series."""
+    """A posterior of generated m and prices, alone: no polynomials."""
     draw = torch.Generator().manual_seed(seed)
     start = tempered(PRIOR_STD, degree=0, mean_degree=0).init(generators(1), SMALL, -3.0)
     params = {n: t.double() + scale * torch.randn(t.shape, generator=draw) for n, t in start.items()}
@@ -110,7 +112,7 @@ def test_a_tempered_weight_is_half_given_up_at_its_price_and_the_prior_beyond():
         torch.testing.assert_close(mean[0], params[f"{name}.m"][0, 0], rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(q.log_std[name][1].exp(), torch.full_like(mean[1], PRIOR_STD), rtol=1e-4, atol=0)
         assert mean[1].abs().max() < 1e-3
-        price = (5 * params[f"{name}.a"]).exp().flatten()[:1]  # of the first weight
+        price = (SPEED * params[f"{name}.a"]).exp().flatten()[:1]  # of the first weight
         at = tempered(PRIOR_STD, degree=0, mean_degree=0).posterior(params, price.view(1, 1))
         torch.testing.assert_close(at.mean[name].flatten()[:1], params[f"{name}.m"].flatten()[:1] / 2)
         torch.testing.assert_close((2 * at.log_std[name]).exp().flatten()[0].item(), PRIOR_STD**2 / 2)
@@ -120,6 +122,27 @@ def test_a_tempered_hypernetwork_starts_at_the_given_deviation_at_the_middle_lam
     q = tempered(PRIOR_STD).posterior(tempered(PRIOR_STD).init(generators(1), SMALL, -3.0), torch.tensor([[10**0.5]]))
     for log_std in q.log_std.values():
         torch.testing.assert_close(log_std, torch.full_like(log_std, -3.0))
+
+
+@given(degree=st.integers(0, 12), t=st.floats(-1, 1), seed=st.integers(0, 100))
+def test_a_polynomial_follows_from_its_values_at_the_chebyshev_nodes(degree, t, seed):
+    """numpy's Chebyshev series, put in at the nodes, comes out everywhere, also a constant: so all begin alike."""
+    series = np.polynomial.Chebyshev(np.random.default_rng(seed).standard_normal(degree + 1))
+    nodes = np.polynomial.chebyshev.chebpts2(degree + 1) if degree else np.zeros(1)
+    weights = lagrange(torch.tensor(t, dtype=torch.float64), degree).numpy()
+    np.testing.assert_allclose(weights @ series(nodes), series(t), atol=1e-12 * (1 + abs(series.coef).sum()))
+    np.testing.assert_allclose(weights.sum(), 1, atol=1e-12)
+
+
+def test_a_value_at_a_node_moves_the_posterior_most_at_the_lambdas_near_it():
+    method = tempered(PRIOR_STD, degree=4, mean_degree=3, lam_range=(0.1, 100.0))
+    lam = torch.logspace(-1, 2, 31).unsqueeze(0)
+    start = method.init(generators(1), SMALL, -3.0)
+    for node, nearest in enumerate((0, 7.5, 22.5, 30)):  # of a cubic, at t = -1, -1/2, 1/2, 1
+        changed = {n: t.clone() for n, t in start.items()}
+        changed["W1.m"][:, node] *= 1.01
+        moved_by = (method.posterior(changed, lam).mean["W1"] / method.posterior(start, lam).mean["W1"] - 1)[:, 0, 0]
+        assert abs(int(moved_by.argmax()) - nearest) <= 2
 
 
 def test_two_numbers_a_weight_are_the_optimum_for_every_lambda_of_a_quadratic_likelihood():

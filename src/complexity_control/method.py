@@ -16,8 +16,7 @@ class Method(NamedTuple):
     init: Callable[[Sequence[Generator], Sequence[int], float], Params]
     # (parameters, lambda [S, K]) -> posteriors [S * K, ...], the K of the first model first
     posterior: Callable[[Params, Tensor], Posterior]
-    # (parameters, lambda [S, K], x [S, B, inputs]) -> x times the posteriors' mean.W1, [S * K, B, width], where that
-    # can be had without a matrix product for each lambda
+    # these two and x [S, B, inputs] -> x times mean.W1 [S * K, B, width], where no lambda needs a product of its own
     mean_pass: Callable[[Params, Tensor, Tensor], Tensor] | None = None
 
 

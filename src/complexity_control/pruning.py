@@ -14,10 +14,7 @@ EVALUATION_BATCH = 2_000  # digits at a time, to bound memory
 
 
 def log_density(mean: Tensor, log_std: Tensor) -> Tensor:
-    """Log of the relative density at zero, exp(-μ²/2σ²) (Graves, 2011).
-
-    The log, because the density itself underflows to 0 for every weight far from zero, and the order is lost.
-    """
+    """Log of the relative density at zero, exp(-μ²/2σ²) (Graves, 2011); without log it underflows far from zero."""
     return -((mean / log_std.exp()) ** 2) / 2
 
 

@@ -10,7 +10,7 @@ const explorer = (() => {
   const METHODS = { tempered: "(g) tempered", low_rank: "(c) low-rank", linear: "(e) linear" };
   const BESIDE = "direct"; // the method behind them, which has a posterior for a few lambdas alone
   const TENSORS = ["W1", "b1", "W2", "b2"];
-  const SPEED = 5; // of tempered.py
+  const SPEED = 3; // of tempered.py
   const IN_USE = 0.5; // norm of a hidden unit's mean incoming weights
   const FEEDS = { scaled: (lam) => lam / 100, log: Math.log10, raw: (lam) => lam };
   const models = {};
@@ -128,8 +128,8 @@ const explorer = (() => {
     const [low, high] = model.lam_range.map(Math.log), logLam = Math.log(lam);
     const t = Math.max(-1, Math.min(1, (2 * logLam - low - high) / (high - low)));
     const tensor = (what) => model.tensors[`${name}.${what}`];
-    const a = tensor("a"), m = polynomials(tensor("m"), a.length, t, 0);
-    const curve = (what) => outerSum(model.shapes[`${name}.a`].map((width, axis) => polynomials(tensor(what + axis), width, t, 1)));
+    const a = tensor("a"), m = polynomial(tensor("m"), a.length, t);
+    const curve = (what) => outerSum(model.shapes[`${name}.a`].map((width, axis) => polynomial(tensor(what + axis), width, t)));
     const gain = curve("gain"), shift = curve("shift"), mean = new Float32Array(m.length), logStd = new Float32Array(m.length);
     for (let i = 0; i < m.length; i++) {
       const x = SPEED * (a[i] + shift[i]) - logLam, e = Math.exp(-Math.abs(x));
@@ -139,13 +139,14 @@ const explorer = (() => {
     return [mean, logStd];
   }
 
-  /** A sum of Chebyshev polynomials, from the order first on, for each of width places; coefficients [orders, width]. */
-  function polynomials(coefficients, width, t, first) {
-    const out = new Float64Array(width);
-    for (let start = 0, order = first; coefficients && start < coefficients.length; start += width, order++) {
-      const power = Math.cos(order * Math.acos(t));
-      for (let i = 0; i < width; i++) out[i] += power * coefficients[start + i];
-    }
+  /** The polynomial with the given values at Chebyshev nodes, at t, for each of width places; values [nodes, width]. */
+  function polynomial(values, width, t) {
+    const out = new Float64Array(width), count = values ? values.length / width : 0;
+    const nodes = Array.from({ length: count }, (_, k) => (count > 1 ? -Math.cos(Math.PI * k / (count - 1)) : 0));
+    nodes.forEach((node, k) => {
+      const weight = nodes.reduce((product, other, j) => (j === k ? product : product * (t - other) / (node - other)), 1);
+      for (let i = 0; i < width; i++) out[i] += weight * values[k * width + i];
+    });
     return out;
   }
 

@@ -44,11 +44,12 @@ def variants() -> list[Variant]:
     tuned = Variant("form", "a", TUNED, REFERENCE | book)
     found = [tuned, Variant("form", "g", "(g) as it is", book)]
     without: dict[str, dict[str, Any]] = {
-               "polynomials": {"degree": 0}, "m's series": {"mean_degree": 0}, "stratified λ": {"stratified": False},
-               "weights of λ": {"lam_power": 0.0}, "a falling rate": {"schedule": "constant"}}  # fmt: skip
+               "polynomials of inputs and outputs": {"degree": 0}, "m's polynomials": {"mean_degree": 0},
+               "stratified λ": {"stratified": False}, "weights of λ": {"lam_power": 0.0},
+               "a falling rate": {"schedule": "constant"}}  # fmt: skip
     found += [Variant("form", "g", f"(g) without {part}", changes) for part, changes in without.items()]
-    smaller = {"polynomials of degree 4": {"degree": 4}, "a line for each m": {"mean_degree": 1},
-               "minibatches of 128, as many updates": {"batch_size": 128, "epochs": 22}}  # fmt: skip
+    smaller = {"polynomials of degree 2": {"degree": 2}, "a quadratic for each m": {"mean_degree": 2},
+               "minibatches of 128, as many updates": {"batch_size": 128, "epochs": 16}}  # fmt: skip
     found += [Variant("form", "g", f"(g) with {part}", changes) for part, changes in smaller.items()]
     found += [Variant("form", letter, f"({letter}) with (g)'s training, fed log λ", training | {"feed": "log"})
               for letter in "ce"]  # fmt: skip

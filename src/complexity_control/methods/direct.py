@@ -20,8 +20,7 @@ def direct() -> Method:
         params: Params = {}
         for name, shape in shapes(sizes).items():
             if name.startswith("W"):
-                # Xavier: keeps the variance of activations from layer to layer
-                mean = uniform(generators, shape, math.sqrt(6 / sum(shape)))
+                mean = uniform(generators, shape, math.sqrt(6 / sum(shape)))  # Xavier: activations keep their variance
             else:
                 mean = normal(generators, shape)
             params[f"mean.{name}"] = mean

@@ -13,8 +13,7 @@ from complexity_control.posterior import Params, Posterior, from_flat
 def linear(feed: Feed = "scaled", init_slope: float = 0.0, init_ones: float = 0.0) -> Method:
     """Eq. (6): every mean and log standard deviation is lambda b2 + b3.
 
-    b3 starts as in direct, and b2 as init_slope times another such start, plus init_ones: at zero all lambdas start
-    alike.
+    b3 starts as in direct, b2 as init_slope times another such start, plus init_ones; at 0 all lambdas start alike.
     """
 
     def init(generators: Sequence[Generator], sizes: Sequence[int], init_log_std: float) -> Params:
