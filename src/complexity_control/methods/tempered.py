@@ -15,9 +15,9 @@ SPEED = 3.0  # a log price is so many times its trained number: it has far to go
 
 def lagrange(t: Tensor, degree: int) -> Tensor:
     """Lagrange's polynomials of the Chebyshev nodes, 1 at one of them and 0 at the others: [..., degree + 1]."""
-    nodes = [-math.cos(math.pi * k / degree) for k in range(degree + 1)] if degree else [0.0]
-    each = [math.prod(((t - o) / (node - o) for o in nodes if o != node), start=torch.ones_like(t)) for node in nodes]
-    return torch.stack(each, -1)
+    orders = torch.arange(degree + 1, device=t.device)
+    angles = torch.linspace(math.pi, 0, degree + 1, dtype=t.dtype, device=t.device)  # the nodes are their cosines
+    return (t.acos().unsqueeze(-1) * orders).cos() @ torch.linalg.inv((angles.unsqueeze(-1) * orders).cos())
 
 
 def tempered(prior_std: float = 0.1, degree: int = 4, mean_degree: int = 4,
