@@ -1,6 +1,7 @@
 """The sparse gradient is the gradient, at the cost of the nonzero pixels."""
 
 import importlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -103,19 +104,35 @@ def test_losses_and_gradients_are_those_of_autograd(
 @pytest.mark.parametrize("clip", [0.0, 0.01])
 @pytest.mark.parametrize("estimator", ["local", "weights"])
 def test_hypernetworks_have_the_gradients_of_autograd(method, clip, estimator):
-    """Two models with three lambdas each, by their map to posteriors and its transpose."""
     settings = Settings(hidden=(20,), samples=3, lam_power=0.4, clip=clip, estimator=estimator)
+    assert_as_autograd(method, settings, sparsely(method, settings))
+
+
+def assert_as_autograd(method, settings, gradient):
+    """Two models with three lambdas each, by their map to posteriors and its transpose."""
     models = [Model(None, 0), Model(None, 1)]
     digits, draws = sparse_digits(), [training.generator(m, "test", "cpu") for m in models]
     params = training.start(method, models, digits, settings)
     lam = training.sampled_lambdas(models, draws, settings)
     noise = noise_of(settings, [draw for draw in draws for _ in range(3)], [30, 20, 3], 100)
     batch = Batch(digits.train_images.view(2, 100, -1), digits.train_labels.view(2, 100), lam, noise)
-    gradients, losses = sparsely(method, settings)(params, batch)
+    gradients, losses = gradient(params, batch)
     expected, known = training.gradient_of(method, 200, settings)(params, batch)
     torch.testing.assert_close(losses, known)
     for name, tensor in expected.items():
         torch.testing.assert_close(gradients[name], tensor, rtol=1e-4, atol=1e-5 * float(tensor.abs().max()))
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of torch's own compiler
+@pytest.mark.parametrize("method", [
+    tempered(), pytest.param(low_rank(), marks=pytest.mark.deep), pytest.param(linear(), marks=pytest.mark.deep),
+])  # fmt: skip
+def test_a_hypernetworks_map_and_its_transpose_can_be_compiled(method, monkeypatch, capsys):
+    monkeypatch.setattr(kernels, "WORTH_COMPILING", 1)
+    settings = Settings(hidden=(20,), samples=3)
+    assert_as_autograd(method, settings, sparsely(method, settings))
+    assert "uncompiled" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("estimator", ["local", "weights"])
