@@ -27,12 +27,14 @@ LONG = """
 import json, sys
 from ccbook import perform
 if __name__ == "__main__":
-    perform.perform("a_direct", json.loads(sys.argv[1]))
+    {}
 """
+ONE = 'perform.perform("a_direct", json.loads(sys.argv[1]))'
+MANY = 'perform.perform_all([("a_direct", json.loads(sys.argv[1]) | {"seeds": [seed]}) for seed in range(4)], "cpu")'
 
 
-def start(given: dict, tmp_path) -> subprocess.Popen:
-    (tmp_path / "long.py").write_text(LONG)
+def start(given: dict, tmp_path, call: str = ONE) -> subprocess.Popen:
+    (tmp_path / "long.py").write_text(LONG.replace("{}", call))
     command = [sys.executable, str(tmp_path / "long.py"), json.dumps(given)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
@@ -59,6 +61,16 @@ def test_a_stopped_training_leaves_no_run_and_no_process(small, tmp_path, record
     assert on_record() == []
 
 
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_many_trainings_that_are_stopped_leave_no_run_and_no_process(small, tmp_path, record, signum):
+    with start(small | {"profile": "paper", "epochs": 100_000}, tmp_path, MANY) as process:
+        observed(lambda: len(living(process.pid)) >= 1 + 2)
+        process.send_signal(signum)  # to the parent alone: the others must notice
+        process.wait()
+        observed(lambda: not living(process.pid))
+    assert on_record() == []
+
+
 def _until_interrupted() -> Callable[..., None]:
     return lambda: time.sleep(600)
 
@@ -75,7 +87,7 @@ def test_a_signal_while_the_workers_start_ends_all_once_they_have_started(monkey
 
     monkeypatch.setattr(SpawnProcess, "start", interrupted, raising=False)
     with pytest.raises(KeyboardInterrupt):
-        workers.run(_until_interrupted, [()] * 3, cores=3, on_epoch=lambda loss: None)
+        workers.run(_until_interrupted, [()] * 3, cores=3, on_report=lambda loss: None)
     for number, handler in usual.items():
         signal.signal(number, handler)
     assert len(starts) == 3

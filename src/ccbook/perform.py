@@ -2,11 +2,9 @@
 
 import contextlib
 import inspect
-import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -68,24 +66,28 @@ def perform_all(jobs: Sequence[tuple[str, dict]], device: str) -> list[Run | str
     seconds = [0.0 if found else expected.seconds if expected else UNKNOWN
                for _, found, expected in history.outlook(planned)]  # fmt: skip
     order = sorted(range(len(jobs)), key=lambda k: -seconds[k])  # the longest first: at the end few cores wait
-    outcomes: dict[int, Run | str] = {}
-    with (
-        ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool,
-        progress.bar(store.home(), f"0 of {len(jobs)} runs", sum(seconds), progress.ALL) as bar,
-    ):
-        done = pool.map(_perform_or_words, *zip(*(jobs[k] for k in order), strict=True))
-        for k, outcome in zip(order, done, strict=True):
-            outcomes[k] = outcome
-            bar.set_description_str(f"{len(outcomes)} of {len(jobs)} runs", refresh=False)
-            bar.update(seconds[k])
+    number = iter(range(1, len(jobs) + 1))
+    with progress.bar(store.home(), f"0 of {len(jobs)} runs", sum(seconds), progress.ALL) as bar:
+
+        def on_run(expected: float) -> None:
+            bar.set_description_str(f"{next(number)} of {len(jobs)} runs", refresh=False)
+            bar.update(expected)
+
+        made = workers.run(_one_of_many, [(*jobs[k], seconds[k]) for k in order], at_once, on_run)
+    outcomes = dict(zip(order, made, strict=True))
     return [outcomes[k] for k in range(len(jobs))]
 
 
-def _perform_or_words(chapter: str, values: dict) -> Run | str:
-    try:
-        return perform(chapter, values)
-    except DivergedError as error:
-        return f"({chapter[0]}): {str(error).split(':')[0]}"
+def _one_of_many() -> Callable[..., Run | str]:
+    def run_or_words(chapter: str, values: dict, seconds: float, on_run: Callable[[float], object]) -> Run | str:
+        try:
+            return perform(chapter, values)
+        except DivergedError as error:
+            return f"({chapter[0]}): {str(error).split(':')[0]}"
+        finally:
+            on_run(seconds)
+
+    return run_or_words
 
 
 def verify(run: Run) -> verification.Verification:

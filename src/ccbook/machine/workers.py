@@ -34,11 +34,12 @@ def cores_for(models: int, steps: int, device: str) -> int:
 
 
 def run(prepare: Callable[[], Callable[..., Any]], jobs: Sequence[tuple], cores: int,
-        on_epoch: Callable[[float], object]) -> list[Any]:  # fmt: skip
+        on_report: Callable[[float], object]) -> list[Any]:  # fmt: skip
     """The results of all jobs, in their order.
 
     Args: prepare, called once in each process, gives the function that does a job: it is called with the job's items
-        and a function to call with the loss after each epoch. Both are pickled. on_epoch, called here with each loss.
+        and a function that reports a number, as the loss after each epoch. Both are pickled. on_report, called here
+        with each number.
     Raises: what a job raises, as soon as it does; WorkerError.
     """
     context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads can hang
@@ -61,8 +62,8 @@ def run(prepare: Callable[[], Callable[..., Any]], jobs: Sequence[tuple], cores:
                 if any(process.exitcode for process in processes):
                     raise WorkerError("a worker process has died; the machine may be out of memory") from None
                 continue
-            if kind == "epoch":
-                on_epoch(*content)
+            if kind == "report":
+                on_report(*content)
             elif kind == "result":
                 results[content[0]] = content[1]
             else:
@@ -87,7 +88,7 @@ def _work(prepare: Callable[[], Callable[..., Any]], tasks: Any, events: Any) ->
     try:
         do = prepare()
         for place, job in iter(tasks.get, None):
-            events.put(("result", place, do(*job, lambda loss: events.put(("epoch", loss)))))
+            events.put(("result", place, do(*job, lambda number: events.put(("report", number)))))
     except Exception as error:
         events.put(("error", error))
 
