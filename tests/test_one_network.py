@@ -1,11 +1,13 @@
-"""One network for every lambda: how far its verdict hangs on the seeds that it is measured by."""
+"""One network for every lambda: how far its verdicts hang on the seeds."""
 
 from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
+import pytest
+from scipy.stats import ttest_1samp
 
-from ccbook.book.one_network import GRID, against_pairs
+from ccbook.book.one_network import GRID, against_pairs, lead
 
 
 def test_the_worst_lambda_is_taken_against_each_two_seeds_of_the_tuned_training():
@@ -17,3 +19,20 @@ def test_the_worst_lambda_is_taken_against_each_two_seeds_of_the_tuned_training(
     assert "any two of its 3, (g) at its worst λ lies 2.0% to 6.1% behind" in against_pairs(table, tuned)
     tuned.metrics = tuned.metrics.query("seed == 0")
     assert against_pairs(table, tuned) == ""
+
+
+def test_the_lead_over_direct_training_is_taken_seed_by_seed_with_its_interval():
+    evidence = {"a": {0: -100.0, 1: -110.0, 2: -90.0}, "g": {0: -99.0, 1: -106.0, 2: -90.0}}
+    runs: dict[str, Any] = {
+        letter: SimpleNamespace(metrics=pd.DataFrame(
+            [(1.0, seed, value) for seed, value in values.items()] + [(10.0 if letter == "a" else 3.0, 0, -50.0)],
+            columns=["lam", "seed", "evidence"],
+        ))
+        for letter, values in evidence.items()
+    }  # fmt: skip
+    found = lead(runs)
+    assert found.index.tolist() == [1.0]  # the only one that both have
+    assert found["mean"].item() == pytest.approx(-0.05 / 3)
+    low, high = ttest_1samp([-0.01, -0.04, 0.0], 0).confidence_interval(0.95)
+    assert (found["mean"] - found["half"]).item() == pytest.approx(low)
+    assert (found["mean"] + found["half"]).item() == pytest.approx(high)
