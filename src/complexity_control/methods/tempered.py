@@ -22,20 +22,16 @@ def lagrange(t: Tensor, degree: int) -> Tensor:
 
 def tempered(prior_std: float = 0.1, degree: int = 4, mean_degree: int = 4,
              lam_range: tuple[float, float] = (0.1, 100.0)) -> Method:  # fmt: skip
-    """A weight of price e^a has the mean m s and the variance prior_std² (1 - s), where s = sigmoid(a - ln lambda).
-
-    This is the optimum of eq. (4) for every lambda where the log-likelihood is quadratic with a diagonal Hessian. How
-    m and the Hessian change with lambda is learnt: m is a polynomial of ln lambda, of mean_degree, and each input and
-    output of a layer adds one, of degree (0: none), to ln m and one to a. Their values at Chebyshev nodes are trained,
-    each by the lambdas near it, from 0, m's from direct's start, and a's from where the middle lambda's log standard
-    deviation is init_log_std, or near the prior's. Outside lam_range the polynomials stay as at its ends.
+    """A weight of price e^a has mean m s and variance prior_std² (1 - s), s = sigmoid(a - ln lambda): eq. (4)'s optimum
+    where the log-likelihood is quadratic with a diagonal Hessian. m is a polynomial of ln lambda, of mean_degree, and
+    each input and output adds one, of degree (0: none), to ln m and to a; trained are their values at Chebyshev nodes.
     """
     low, high = map(math.log, lam_range)
     values = degree + 1 if degree else 0  # a constant is in m and a already
 
     def init(generators: Sequence[Generator], sizes: Sequence[int], init_log_std: float) -> Params:
         params: Params = {}
-        kept = min(math.exp(init_log_std) / prior_std, 0.9) ** 2  # of the prior's variance, 1 - s
+        kept = min(math.exp(init_log_std) / prior_std, 0.9) ** 2  # of the prior's variance, at the middle lambda
         start = ((low + high) / 2 + math.log((1 - kept) / kept)) / SPEED
         for name, mean in from_flat(direct().init(generators, sizes, init_log_std)).mean.items():
             params |= {f"{name}.m": mean.unsqueeze(1).repeat_interleave(mean_degree + 1, 1)}
