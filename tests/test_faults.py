@@ -45,27 +45,18 @@ STATES = {
     "workers": lambda process, record: len(living(process.pid)) >= 1 + 2,
 }
 KILLS = [
-    pytest.param(state, signum, marks=[] if (state, signum) == ("workers", signal.SIGKILL) else pytest.mark.deep)
+    pytest.param(ONE, state, signum, marks=[] if (state, signum) == ("workers", signal.SIGKILL) else pytest.mark.deep)
     for state in STATES
     for signum in (signal.SIGKILL, signal.SIGINT)
 ]
+KILLS += [pytest.param(MANY, "workers", signum) for signum in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)]
 
 
-@pytest.mark.parametrize(("state", "signum"), KILLS)
-def test_a_stopped_training_leaves_no_run_and_no_process(small, tmp_path, record, state, signum):
-    with start(small | {"profile": "paper", "epochs": 100_000}, tmp_path) as process:
+@pytest.mark.parametrize(("call", "state", "signum"), KILLS)
+def test_a_stopped_training_leaves_no_run_and_no_process(small, tmp_path, record, call, state, signum):
+    with start(small | {"profile": "paper", "epochs": 100_000}, tmp_path, call) as process:
         observed(lambda: STATES[state](process, record))
         process.send_signal(signum)  # to the parent alone: its workers must notice
-        process.wait()
-        observed(lambda: not living(process.pid))
-    assert on_record() == []
-
-
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_many_trainings_that_are_stopped_leave_no_run_and_no_process(small, tmp_path, record, signum):
-    with start(small | {"profile": "paper", "epochs": 100_000}, tmp_path, MANY) as process:
-        observed(lambda: len(living(process.pid)) >= 1 + 2)
-        process.send_signal(signum)  # to the parent alone: the others must notice
         process.wait()
         observed(lambda: not living(process.pid))
     assert on_record() == []

@@ -219,7 +219,7 @@ def claims(table: pd.DataFrame, runs: Mapping[str, Run], tuned: Run, profile: st
     ours = table[table["method"] == "g"].set_index("lam")
     direct = table[table["method"] == "a"].set_index("lam")
     worst = ours.loc[GRID, "relative"]
-    ahead = lead(runs).astype(float)
+    ahead = lead(runs)
     leads = [f"{mean:+.1%}" if np.isnan(half) else f"{mean:+.1%} ± {half:.1%}" for mean, half in ahead.to_numpy()]
     priced = cost.of_runs(runs)
     updates = priced.loc["g", "updates_once"] / priced.loc["a", "updates_each"]
