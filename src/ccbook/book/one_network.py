@@ -241,6 +241,6 @@ def claims(table: pd.DataFrame, runs: Mapping[str, Run], tuned: Run, profile: st
     styled = rows.assign(verdict=verdict).style.hide(axis="index")
     caption = (
         f"What the tempered hypernetwork should reach, and whether it does, by means over the seeds; ± is the 95% "
-        f"interval of a mean, and less than it may be chance.{against_pairs(table, tuned)}"
+        f"interval of a mean, and a lead smaller than that may be chance.{against_pairs(table, tuned)}"
     )
     return artefacts.table("one_network-claims", styled, caption, rows.assign(verdict=verdict), runs.values())
