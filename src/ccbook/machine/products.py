@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import torch
 
-from ccbook.machine.vectors import LANES, TILE, add_entries, add_rows, as_float
+from ccbook.machine.vectors import LANES, TILE, add_entries, add_rows, as_float, transpose
 from complexity_control.digits import scale
 
 njit: Any = numba.njit  # its types are not whole
@@ -34,15 +34,30 @@ def nonzero(a):
     """The nonzero bytes for `product`: where the entries of each row start, for each ROWS columns, and the entries."""
     rows, columns = a.shape
     starts, entries = np.empty(-(-columns // ROWS) * rows + 1, np.int32), np.empty(a.size + LANES, np.int32)
-    n, s = 0, 0
+    halves, n, s = a.view(np.int64), 0, 0  # of vectors: most have no entry, which is soon seen
     for begin in range(0, columns, ROWS):
         for i in range(rows):
             starts[s] = n
             for j in range(begin, min(begin + ROWS, columns), LANES):
-                n += add_entries(entries.ctypes.data + 4 * n, a.ctypes.data + i * columns + j, j - begin)
+                if halves[i, j // 8] | halves[i, j // 8 + 1]:
+                    n += add_entries(entries.ctypes.data + 4 * n, a.ctypes.data + i * columns + j, j - begin)
             s += 1
     starts[s] = n
     return starts, entries
+
+
+@njit("u1[:, ::1](u1[:, ::1], i8)", **OPTIONS)
+def transposed_bytes(a, columns):
+    """The transpose of so many columns, with zeros at the end of each row to whole vectors."""
+    rows, width = a.shape
+    full, out = rows // LANES * LANES, np.zeros((width, rows + -rows % LANES), np.uint8)
+    for j in range(0, width, LANES):
+        for i in range(0, full, LANES):
+            transpose(out.ctypes.data + j * out.shape[1] + i, out.shape[1], a.ctypes.data + j + i * width, width)
+    for i in range(full, rows):
+        for j in range(width):
+            out[j, i] = a[i, j]
+    return out[:columns]
 
 
 @njit("void(i4[::1], i4[::1], f4[::1], f4[:, ::1], f4, f4[:, ::1], f4[::1])", **OPTIONS)

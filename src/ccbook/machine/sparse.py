@@ -20,6 +20,7 @@ from ccbook.machine.products import (
     njit,
     nonzero,
     product,
+    transposed_bytes,
 )
 from ccbook.machine.vectors import LANES
 from complexity_control.posterior import Posterior
@@ -28,7 +29,8 @@ from complexity_control.training import Batch, Settings
 NAMES = "W1", "b1", "W2", "b2"  # the order of all tensors here, whatever a posterior's is
 TENSORS = "UniTuple(f4[:, ::1], 4)"
 DIGITS = "UniTuple(i4[::1], 2), UniTuple(i4[::1], 2), UniTuple(f4[::1], 2), i4[::1], i8[::1], b1"
-NONE = (np.empty((0, 0, 0), np.float32),) * 2  # noise of another kind
+STACK = "Tuple((f4[:, :, ::1], f4[:, ::1], f4[:, :, ::1], f4[:, ::1]))"  # of as many posteriors
+NONE = np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32)  # noise of another kind
 
 
 @njit("f8(f4[:, ::1], i8[::1], f4)", **OPTIONS)
@@ -178,10 +180,16 @@ def complexity(mean, log_std, variance, by_mean, by_drawn, squared, weight, prio
     return weight * total
 
 
-@njit("f8[::1](" + "u1[:, :, ::1], " * 2 + "UniTuple(f4[::1], 2), i4[::1], i8[:, ::1], b1, UniTuple(f4[:, :, ::1], 2), "
-      + "UniTuple(f4[:, :, ::1], 4), " * 5 + "f4[::1], f4[::1], f4, f4)", **OPTIONS)  # fmt: skip
-def steps(images, turned, weights, all_entries, labels, squared, noise_of_digits, noise_of_weights, mean, log_std,
-          by_mean, by_log_std, share, kl_weight, prior_std, clip):  # fmt: skip
+@njit(f"{TENSORS}({STACK}, i8)", **OPTIONS)
+def of_posterior(stack, k):
+    """The tensors of one posterior; a bias is a row."""
+    return stack[0][k], stack[1][k : k + 1], stack[2][k], stack[3][k : k + 1]
+
+
+@njit("f8[::1](u1[:, :, ::1], UniTuple(f4[::1], 2), i4[::1], i8[:, ::1], b1, UniTuple(f4[:, :, ::1], 2), "
+      + f"{STACK}, " * 5 + "f4[::1], f4[::1], f4, f4)", **OPTIONS)  # fmt: skip
+def steps(images, weights, all_entries, labels, squared, noise_of_digits, noise_of_weights, mean, log_std, by_mean,
+          by_log_std, share, kl_weight, prior_std, clip):  # fmt: skip
     """share times minus the log-likelihood of a digit, plus kl_weight times the KL, for each posterior.
 
     As many posteriors in turn see the same digits as there are for each model. One of the two noises is empty. Writes
@@ -189,9 +197,9 @@ def steps(images, turned, weights, all_entries, labels, squared, noise_of_digits
     """
     losses, each = np.empty(len(share)), len(share) // len(images)
     for s in range(len(images)):
-        digits = nonzero(images[s]), nonzero(turned[s])
+        digits = nonzero(images[s]), nonzero(transposed_bytes(images[s], mean[0].shape[1]))
         for k in range(s * each, (s + 1) * each):
-            m, ls, by_m, by_l = [(t[0][k], t[1][k], t[2][k], t[3][k]) for t in (mean, log_std, by_mean, by_log_std)]
+            m, ls, by_m, by_l = [of_posterior(t, k) for t in (mean, log_std, by_mean, by_log_std)]
             v = np.empty_like(m[0]), np.empty_like(m[1]), np.empty_like(m[2]), np.empty_like(m[3])
             for i in range(4):
                 exponential(ls[i], TWO, v[i])
@@ -200,19 +208,18 @@ def steps(images, turned, weights, all_entries, labels, squared, noise_of_digits
                 losses[k] = of_preactivations(*digits, weights, all_entries, labels[s], squared, noise, m, v, by_m,
                                               by_l, share[k])  # fmt: skip
             else:
-                n = noise_of_weights
                 losses[k] = of_weights(*digits, weights, all_entries, labels[s], squared,
-                                       (n[0][k], n[1][k], n[2][k], n[3][k]), m, v, by_m, by_l, share[k])  # fmt: skip
+                                       of_posterior(noise_of_weights, k), m, v, by_m, by_l, share[k])  # fmt: skip
             for i in range(4):
-                losses[k] += complexity(m[i], ls[i], v[i], by_m[i], by_l[i], squared and i % 2 == 1, kl_weight[k],
-                                        prior_std, clip)  # fmt: skip
+                losses[k] += complexity(m[i], ls[i], v[i], by_m[i], by_l[i], squared and i % 2 == 1,
+                                        kl_weight[k], prior_std, clip)  # fmt: skip
     return losses
 
 
 def whole(images: np.ndarray) -> np.ndarray:
     """Images with zeros at the end of each row, to whole vectors."""
     missing = -images.shape[2] % LANES
-    return np.ascontiguousarray(np.pad(images, ((0, 0), (0, 0), (0, missing))) if missing else images)
+    return np.pad(images, ((0, 0), (0, 0), (0, missing))) if missing else images
 
 
 def gradient(count: int, settings: Settings) -> Callable[[Posterior, Batch], tuple[Posterior, Tensor]]:
@@ -226,15 +233,13 @@ def gradient(count: int, settings: Settings) -> Callable[[Posterior, Batch], tup
     def clipped(q: Posterior, batch: Batch) -> tuple[Posterior, Tensor]:
         if not made or made[0].mean["W1"].shape != q.mean["W1"].shape:
             made[:] = [Posterior(*({n: torch.empty_like(t) for n, t in part.items()} for part in q))]
-        by_weights = len(batch.noise) > 2
-        noise = dict(zip(NAMES, batch.noise, strict=True)) if by_weights else {}
-        by_name = [tuple(part[n].view(len(part[n]), -1, part[n].shape[-1]).numpy() for n in NAMES) if part else NONE * 2
-                   for part in (noise, *q, *made[0])]  # fmt: skip
-        images, turned = (whole(x.numpy()) for x in (batch.images, batch.images.transpose(1, 2)))
-        lam, of_digits = batch.lam.flatten(), NONE if by_weights else tuple(n.numpy() for n in batch.noise)
+        noise, lam = [n.numpy() for n in batch.noise], batch.lam.flatten()
+        of_digits, of_weights = (noise, NONE * 2) if len(noise) == 2 else (NONE[:1] * 2, noise)
+        by_name = [tuple([part[n].numpy() for n in NAMES]) for part in (*q, *made[0])]
         share = lam**-settings.lam_power / batch.lam.shape[1]
-        losses = steps(images, turned, WEIGHTS, ROW_IS_BYTE, batch.labels.numpy(), squared, of_digits, *by_name,
-                       share.numpy(), (share * lam / count).numpy(), settings.prior_std, clip)  # fmt: skip
+        losses = steps(whole(batch.images.numpy()), WEIGHTS, ROW_IS_BYTE, batch.labels.numpy(), squared,
+                       tuple(of_digits), tuple(of_weights), *by_name, share.numpy(), (share * lam / count).numpy(),
+                       settings.prior_std, clip)  # fmt: skip
         return made[0], torch.from_numpy(losses).float()
 
     return clipped

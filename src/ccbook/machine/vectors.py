@@ -84,6 +84,28 @@ def add_entries(_typing, into, pixels, column):
 
 
 @intrinsic
+def transpose(_typing, into, into_stride, table, stride):
+    """The transpose of a square of LANES rows of LANES bytes; strides are from one row to the next."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        into, into_stride, table, stride = arguments
+        kind = ir.VectorType(ir.IntType(8), LANES).as_pointer()
+        places = [(builder.add(into, builder.mul(into_stride, stride.type(k))),
+                   builder.add(table, builder.mul(stride, stride.type(k)))) for k in range(LANES)]  # fmt: skip
+        rows = [builder.load(builder.inttoptr(place, kind), align=1) for _, place in places]
+        half = LANES // 2
+        # one after the other from two rows, the first halves or the second: after log2 LANES times rows are columns
+        halves = [WHOLES([first + k // 2 + LANES * (k % 2) for k in range(LANES)]) for first in (0, half)]
+        for _ in range(LANES.bit_length() - 1):
+            rows = [builder.shuffle_vector(rows[k], rows[k + half], part) for k in range(half) for part in halves]
+        for row, (place, _) in zip(rows, places, strict=True):
+            builder.store(row, builder.inttoptr(place, kind), align=1)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 4), generate
+
+
+@intrinsic
 def as_float(_typing, bits):
     """The float32 of these bits."""
 
