@@ -233,12 +233,12 @@ def gradient(count: int, settings: Settings) -> Callable[[Posterior, Batch], tup
     def clipped(q: Posterior, batch: Batch) -> tuple[Posterior, Tensor]:
         if not made or made[0].mean["W1"].shape != q.mean["W1"].shape:
             made[:] = [Posterior(*({n: torch.empty_like(t) for n, t in part.items()} for part in q))]
-        noise, lam = [n.numpy() for n in batch.noise], batch.lam.flatten()
+        noise, lam = [n.numpy() for n in batch.noise], batch.lam.flatten().numpy()
         of_digits, of_weights = (noise, NONE * 2) if len(noise) == 2 else (NONE[:1] * 2, noise)
         by_name = [tuple([part[n].numpy() for n in NAMES]) for part in (*q, *made[0])]
-        share = lam**-settings.lam_power / batch.lam.shape[1]
+        share = (batch.lam**-settings.lam_power).flatten().numpy() / batch.lam.shape[1]
         losses = steps(whole(batch.images.numpy()), WEIGHTS, ROW_IS_BYTE, batch.labels.numpy(), squared,
-                       tuple(of_digits), tuple(of_weights), *by_name, share.numpy(), (share * lam / count).numpy(),
+                       tuple(of_digits), tuple(of_weights), *by_name, share, share * lam / count,
                        settings.prior_std, clip)  # fmt: skip
         return made[0], torch.from_numpy(losses).float()
 
