@@ -83,7 +83,7 @@ def gradient(method: Method, digits: Digits, settings: Settings, chosen: Way | N
     chosen, count = chosen or way(digits, settings), len(digits.train_labels)
     if chosen == "sparse" and (sparse := _sparse()):
         if is_direct(method):
-            return _by_parameters(sparse.gradient(count, settings))
+            return sparse.gradient(count, settings)
         return _through(method, sparse.gradient(count, replace(settings, clip=0)), count, settings)
     plain = training.gradient_of(method, count, settings)
     return compile_if_possible(plain)[0] if chosen == "compiled" else plain
@@ -95,19 +95,7 @@ def is_direct(method: Method) -> bool:
     return all(t is start.get(n) for n, t in to_flat(method.posterior(start, torch.ones(1, 1))).items())
 
 
-# (posteriors, minibatch) -> the loss's gradient by means and log standard deviations, and the losses [S * K]
-ByPosterior = Callable[[Posterior, Batch], tuple[Posterior, Tensor]]
-
-
-def _by_parameters(by_posterior: ByPosterior) -> Gradient:
-    def gradient(params: Params, batch: Batch) -> tuple[Params, Tensor]:
-        gradients, losses = by_posterior(from_flat(params), batch)
-        return to_flat(gradients), losses
-
-    return gradient
-
-
-def _through(method: Method, by_posterior: ByPosterior, count: int, settings: Settings) -> Gradient:
+def _through(method: Method, by_posterior: Gradient, count: int, settings: Settings) -> Gradient:
     """A hypernetwork's gradient: by its map from parameters to posteriors, and by the transpose of the derivative."""
 
     def transpose(params: Params, lam: Tensor, by_mean: Params, by_log_std: Params) -> Params:
@@ -121,8 +109,8 @@ def _through(method: Method, by_posterior: ByPosterior, count: int, settings: Se
         forward, backward = compile_if_possible(forward, backward)
 
     def gradient(params: Params, batch: Batch) -> tuple[Params, Tensor]:
-        gradients, losses = by_posterior(forward(params, batch.lam), batch)
-        return backward(params, batch.lam, *gradients), losses.view_as(batch.lam).sum(1)
+        gradients, losses = by_posterior(to_flat(forward(params, batch.lam)), batch)
+        return backward(params, batch.lam, *from_flat(gradients)), losses.view_as(batch.lam).sum(1)
 
     return gradient
 

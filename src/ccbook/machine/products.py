@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import torch
 
-from ccbook.machine.vectors import LANES, TILE, add_entries, add_rows, as_float, transpose
+from ccbook.machine.vectors import LANES, TILE, add_entries, add_rows, transpose
 from complexity_control.digits import scale
 
 njit: Any = numba.njit  # its types are not whole
@@ -114,4 +114,4 @@ def exponential(x, factor, out):
             rest, power = (y - n * LN2[0]) - n * LN2[1], SERIES[0]
             for c in SERIES[1:]:
                 power = power * rest + c
-            result[h] = power * as_float((np.int32(n) + np.int32(127)) << np.int32(23))
+            result[h] = power * np.int32((np.int32(n) + 127) << 23).view(np.float32)

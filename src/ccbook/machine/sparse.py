@@ -1,7 +1,6 @@
 """The gradient of training.loss by posteriors on a processor, written out: machine.products serves its layers."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -23,8 +22,8 @@ from ccbook.machine.products import (
     transposed_bytes,
 )
 from ccbook.machine.vectors import LANES
-from complexity_control.posterior import Posterior
-from complexity_control.training import Batch, Settings
+from complexity_control.posterior import Params, Posterior
+from complexity_control.training import Batch, Gradient, Settings
 
 NAMES = "W1", "b1", "W2", "b2"  # the order of all tensors here, whatever a posterior's is
 TENSORS = "UniTuple(f4[:, ::1], 4)"
@@ -222,24 +221,25 @@ def whole(images: np.ndarray) -> np.ndarray:
     return np.pad(images, ((0, 0), (0, 0), (0, missing))) if missing else images
 
 
-def gradient(count: int, settings: Settings) -> Callable[[Posterior, Batch], tuple[Posterior, Tensor]]:
-    """The clipped gradient of training.loss by means and log standard deviations, and the losses of all posteriors.
+def gradient(count: int, settings: Settings) -> Gradient:
+    """The clipped gradient of training.loss by the tensors of posteriors, and the losses of all posteriors [S * K].
 
     To float32 accuracy, for what is_sparse of kernels takes. What it returns is overwritten when it is called again.
     """
     squared, clip = settings.bias_noise == "variance", settings.clip or math.inf
-    made: list[Posterior] = []
+    made: Params = {}
 
-    def clipped(q: Posterior, batch: Batch) -> tuple[Posterior, Tensor]:
-        if not made or made[0].mean["W1"].shape != q.mean["W1"].shape:
-            made[:] = [Posterior(*({n: torch.empty_like(t) for n, t in part.items()} for part in q))]
+    def clipped(params: Params, batch: Batch) -> tuple[Params, Tensor]:
+        if not made or made["mean.W1"].shape != params["mean.W1"].shape:
+            made.update({name: torch.empty_like(tensor) for name, tensor in params.items()})
         noise, lam = [n.numpy() for n in batch.noise], batch.lam.flatten().numpy()
         of_digits, of_weights = (noise, NONE * 2) if len(noise) == 2 else (NONE[:1] * 2, noise)
-        by_name = [tuple([part[n].numpy() for n in NAMES]) for part in (*q, *made[0])]
+        by_name = [tuple([tensors[f"{part}.{n}"].numpy() for n in NAMES])
+                   for tensors in (params, made) for part in Posterior._fields]  # fmt: skip
         share = (batch.lam**-settings.lam_power).flatten().numpy() / batch.lam.shape[1]
         losses = steps(whole(batch.images.numpy()), WEIGHTS, ROW_IS_BYTE, batch.labels.numpy(), squared,
                        tuple(of_digits), tuple(of_weights), *by_name, share, share * lam / count,
                        settings.prior_std, clip)  # fmt: skip
-        return made[0], torch.from_numpy(losses).float()
+        return made, torch.from_numpy(losses).float()
 
     return clipped

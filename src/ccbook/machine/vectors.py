@@ -103,13 +103,3 @@ def transpose(_typing, into, into_stride, table, stride):
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 4), generate
-
-
-@intrinsic
-def as_float(_typing, bits):
-    """The float32 of these bits."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.FloatType())
-
-    return types.float32(types.int32), generate
