@@ -29,7 +29,7 @@ from ccbook.wording import assignments
 from complexity_control.posterior import to_flat
 from tests.helpers import ccbook, ended, resealed
 
-NAMES = [*parameters.names("a_direct"), *parameters.names("c_low_rank"), *parameters.names("d_low_rank_fine_tuned")]
+NAMES = [name for letter in "acd" for name in chapters.defaults(chapters.METHODS[letter].name)]
 CHAPTERS = st.sampled_from(["a_direct", "c_low_rank", "d_low_rank_fine_tuned"])
 names = (
     st.sampled_from(NAMES) | st.text(max_size=12) | st.sampled_from(["lamdas", "epoch", "__class__", "chapter", "cap"])

@@ -18,3 +18,8 @@ def folder_of(variable: str, usual: str) -> Path:
         return named.expanduser()
     except RuntimeError:
         raise ValueError(f"{variable} = {named} is in the home of nobody. Name another folder") from None
+
+
+def runs_folder() -> Path:
+    """The folder of all runs: CCBOOK_RUNS, or book/runs."""
+    return folder_of("CCBOOK_RUNS", "book/runs")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from ccbook import ROOT, STOPS, chapters, folder_of
+from ccbook import ROOT, STOPS, chapters, folder_of, runs_folder
 from ccbook.chapters import Parameter
 from ccbook.wording import count, visible
 
@@ -105,16 +105,11 @@ def _complete_name(context: click.Context, parameter: click.Parameter, incomplet
     return [f"{name}=" for name in known if name.startswith(incomplete)]
 
 
-def _home() -> Path:
-    """store.home() without torch: while that is loaded, Ctrl-C must find `_reported`, and a shell can't wait."""
-    return folder_of("CCBOOK_RUNS", "book/runs")
-
-
 def _complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     with contextlib.suppress(ValueError, OSError):  # a folder that can't be: the command itself says so
-        names = [receipt.parent.name for receipt in _home().glob("[!.]*/receipt.json")]
+        names = [receipt.parent.name for receipt in runs_folder().glob("[!.]*/receipt.json")]
         if context.info_name in ("rm", "archive"):  # which take a sweep's name for its runs
-            names += [file.stem for file in _home().glob("sweep-*.json")]
+            names += [file.stem for file in runs_folder().glob("sweep-*.json")]
         return sorted(name for name in names if name.startswith(incomplete))
     return []
 
@@ -122,7 +117,7 @@ def _complete_run(context: click.Context, parameter: click.Parameter, incomplete
 def _new_file(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     if value:
         try:
-            ours = {folder.resolve() for folder in (_home(), ROOT / "chapters", ROOT / "src")}
+            ours = {folder.resolve() for folder in (runs_folder(), ROOT / "chapters", ROOT / "src")}
             if value.is_symlink() or value.exists() or ours & {*value.resolve().parents}:
                 raise _failure(f"{value} is there already, or lies among runs or sources; name a new file", REFUSED)
             there = next(folder for folder in value.absolute().parents if folder.exists())
@@ -397,7 +392,7 @@ def check(profile: str, device: str) -> None:
             read(folder)
         report = results.report(store.of_paper(profile, device))
     except (ValueError, OSError) as error:
-        sys.exit(f"ccbook check: {error}")
+        raise _failure(f"ccbook check: {error}", FAILED) from None
     click.echo(report)
 
 

@@ -194,10 +194,6 @@ MODELS = {letter: _model(method) for letter, method in chapters.METHODS.items()}
 globals().update({model.__name__: model for model in MODELS.values()})  # where a worker process looks for them
 
 
-def _kind(chapter: str) -> type[Parameters]:
-    return MODELS[chapter[0]]  # a chapter's name begins with its method's letter
-
-
 RECORDED = {"recorded": True}
 
 
@@ -213,11 +209,6 @@ def resolved(values: Mapping[str, Any]) -> Parameters:
     return _validated(chapter, complete, [], RECORDED)
 
 
-def names(chapter: str) -> list[str]:
-    """What a chapter of this name may be given."""
-    return [name for name in _kind(chapter).model_fields if name != "chapter"]
-
-
 def check(chapter: str, given: Mapping[str, Any]) -> Parameters:
     """Validate and cast what a chapter was given.
 
@@ -229,7 +220,7 @@ def check(chapter: str, given: Mapping[str, Any]) -> Parameters:
     if isinstance(given.get("__builtins__"), ModuleType | dict):  # which no command line gives
         plain = bool | int | float | str | list | tuple | dict | None
         values = {n: v for n, v in given.items() if n[:1] != "_" and n not in ("In", "Out") and isinstance(v, plain)}
-    allowed = names(chapter)
+    allowed = chapters.defaults(chapter)
     faults = [unknown(name, allowed) for name in values if name not in allowed]
     return _validated(chapter, {n: v for n, v in values.items() if n in allowed} | {"chapter": chapter}, faults)
 
@@ -242,11 +233,15 @@ def differing(p: Parameters) -> dict[str, Any]:
     return {n: value for n, value in p.model_dump(mode="json").items() if n != "force" and value != usual[n]}
 
 
+# what cuts no other parameter: all seeds and epochs count, and momentum
+UNCUT = {"profile": "paper", "optimizer": "sgd"}
+
+
 def uncut(chapter: str, values: Mapping[str, Any], asked: Iterable[str]) -> Parameters:
     """Checked parameters, of which those that were asked for by name are as asked. Raises: ParameterError."""
-    p, whole = check(chapter, values), check(chapter, dict(values) | {"profile": "paper", "optimizer": "sgd"})
+    p, whole = check(chapter, values), check(chapter, dict(values) | UNCUT)
     for name in asked:
-        if name not in ("profile", "optimizer") and (taken := getattr(p, name)) != getattr(whole, name):
+        if name not in UNCUT and (taken := getattr(p, name)) != getattr(whole, name):
             raise ParameterError(f"parameter {name} = {reprlib.repr(values[name])} would be taken as {taken}, with "
                                  f"profile = {p.profile} and optimizer = {p.optimizer}")  # fmt: skip
     return p
@@ -254,7 +249,7 @@ def uncut(chapter: str, values: Mapping[str, Any], asked: Iterable[str]) -> Para
 
 def _validated(chapter: str, values: dict[str, Any], faults: list[str], context: Any = None) -> Parameters:
     try:
-        p = _kind(chapter).model_validate(values, context=context)
+        p = MODELS[chapter[0]].model_validate(values, context=context)  # by the method's letter
     except ValidationError as error:
         faults = [*faults, *format_errors(error)]
     if faults:

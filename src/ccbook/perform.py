@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ccbook import chapters
 from ccbook.machine import download, kernels, progress, workers
+from ccbook.machine.idx import fingerprint
 from ccbook.parameters import Hypernetwork, Parameters, check
 from ccbook.records import history, store, verification
-from ccbook.records.run import Run
+from ccbook.records.run import Run, RunError
 from complexity_control import pruning, training
 from complexity_control.digits import Digits
 from complexity_control.method import Method
@@ -93,6 +94,8 @@ def _one_of_many() -> Callable[..., Run | str]:
 def verify(run: Run) -> verification.Verification:
     """Train a recorded run again, by the code as it stands, and compare; the record stays. Raises: as perform."""
     p, digits, begin = store.resolve(run.parameters.chapter, run.parameters.model_dump(exclude={"chapter"}))
+    if fingerprint(digits) != run.receipt["data"]["sha256"]:
+        raise RunError(f"{p.dataset} no longer has the digits that {run.id} saw; put them there again")
     with _trained(p, digits, begin) as again:
         return verification.compare(run, again)
 
@@ -199,8 +202,8 @@ def train_here(p: Parameters, digits: Digits, jobs: list[Job], bar: progress.Bar
     """Train stacks of models in this process, one after the other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums split among threads would round differently
-    gradient = kernels.gradient(method_of(p), digits, p.settings)
     try:
+        gradient = kernels.gradient(method_of(p), digits, p.settings)
         return [part for job in jobs for part in _in_memory(p, digits, gradient, job, bar)]
     finally:
         torch.set_num_threads(threads)

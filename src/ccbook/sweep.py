@@ -68,14 +68,8 @@ class Job(NamedTuple):
 Plan = dict[str, Job]
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which no key may come twice: the second would silently win."""
-
-    # each value is text, to be cast as on the command line: YAML itself takes 010 for 8, and 1:30 for 90
-    yaml_implicit_resolvers: dict = {}  # noqa: RUF012
-    # a tag makes nothing else of it, and its constructor no error of another kind
-    yaml_constructors = {k: v for k, v in yaml.SafeLoader.yaml_constructors.items()  # noqa: RUF012
-                         if not k or k.rpartition(":")[2] in ("str", "seq", "map")}  # fmt: skip
+class _Loader(yaml.BaseLoader):
+    """YAML of text alone, to be cast as on the command line: YAML itself takes 010 for 8. No key may come twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [str(key.value) for key, _ in node.value]
@@ -117,7 +111,7 @@ def _entries(text: str) -> tuple[dict[int, Entry], list[str]]:
         raise SweepError(f"it has more than {LONGEST:,} characters")
     try:
         content = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError, AttributeError) as error:
         raise SweepError(f"this is no YAML: {' '.join(str(error).split())}") from error
     if not content or not isinstance(content, list | dict):
         raise SweepError("there must be an entry with `methods`, or a list of such entries")
@@ -188,8 +182,9 @@ def perform(file: Path, jobs: Plan, at_once: int, cores: int | None, executor: s
     stamps = {name: folder / "done" / f"{name}.json" for name in jobs}
     for name, stamp in stamps.items():
         with contextlib.suppress(OSError, ValueError):
-            if (run := _run_of(stamp)) and runs.read(store.home() / run, "*.csv").current:
-                continue  # still on record, and what the code as it stands would make
+            there = runs.read(store.home() / (_run_of(stamp) or ""), "*.csv")
+            if there.current and history.changes(there.parameters) == history.changes(jobs[name].parameters):
+                continue  # still on record, and what the code as it stands would make, from the start it would make
         for stale in (stamp, folder / "log" / f"{name}.txt"):
             stale.unlink(missing_ok=True)
     cores = cores or (max(1, (os.cpu_count() or 1) // at_once) if executor == "local" else 1)

@@ -16,7 +16,7 @@ import pandas as pd
 from ccbook import ROOT, chapters
 from ccbook.machine import download, workers
 from ccbook.machine.idx import fingerprint
-from ccbook.parameters import FineTuning, ParameterError, Parameters, differing, names, resolved, uncut, unknown
+from ccbook.parameters import UNCUT, FineTuning, ParameterError, Parameters, differing, resolved, uncut, unknown
 from ccbook.records import run as runs
 from ccbook.records import store, sweeps
 from ccbook.records.provenance import processor
@@ -52,7 +52,7 @@ def full_name(given: str, others: Iterable[str] = ()) -> str:
 
 def full_names(given: Sequence[str]) -> list[str]:
     """The runs' whole names, each once; a sweep's name stands for all of its runs on record. Raises: as full_name."""
-    swept = {sweep.name: [*filter(store.on_record, sweep.runs)] for sweep in sweeps.all_sweeps()[0]}
+    swept = {sweep.name: [*filter(store.on_record, sweep.runs)] for sweep in sweeps.with_parts()[0]}
     return list(dict.fromkeys(name for one in given for name in swept.get(one) or [full_name(one, swept)]))
 
 
@@ -66,9 +66,10 @@ def changes(p: Parameters) -> dict[str, Any]:
     changed = differing(p)
     if isinstance(p, FineTuning):
         with contextlib.suppress(ValueError):  # the start is no longer on record, or its dataset isn't here
-            begin = read(store.home() / p.start, "*.csv").parameters
-            if begin == store.needed(p.model_copy(update={"start": begin.chapter})):
-                changed.pop("start", None)  # follows from the others
+            begin = read(store.home() / p.start, "*.csv")
+            usual = store.needed(p.model_copy(update={"start": begin.parameters.chapter}))
+            if usual and begin.id == runs.name(usual, begin.receipt["data"]["sha256"]):
+                changed.pop("start", None)  # follows from the others, and from the code as it stands
     return changed
 
 
@@ -79,9 +80,10 @@ def is_books(run: Run) -> bool:
 
 def command(p: Parameters, public: bool = False) -> str:
     """What to type to make the run again."""
-    if public:  # on a page, where a folder of digits lies is nobody's business
-        p = p.model_copy(update={"dataset": Path(p.dataset).name})
-    return shlex.join(["ccbook", "run", p.chapter, *assignments(changes(p))])
+    changed = changes(p)
+    if public and "dataset" in changed:  # on a page, where a folder of digits lies is nobody's business
+        changed["dataset"] = Path(p.dataset).name
+    return shlex.join(["ccbook", "run", p.chapter, *assignments(changed)])
 
 
 def describe(values: Mapping[str, Any]) -> str:
@@ -107,11 +109,15 @@ def derived(chapter: str, changed: Mapping[str, Any], origin: str | None) -> Par
 
 def matching(whole: Sequence[Run], wanted: Mapping[str, str]) -> list[Run]:
     """The runs that have these parameters, each cast as if a run were asked for with it. Raises: ParameterError."""
-    known = dict.fromkeys(name for chapter in chapters.names() for name in names(chapter))
+    known = dict.fromkeys(name for chapter in chapters.names() for name in chapters.defaults(chapter))
     if faults := [unknown(name, known) for name in wanted if name not in known]:
         raise ParameterError("; ".join(faults))
-    able = [run for run in whole if set(wanted) <= set(names(run.parameters.chapter))]
-    return [run for run in able if resolved(run.receipt["parameters"] | wanted) == run.parameters]
+
+    def cast(run: Run, name: str) -> object:
+        return getattr(resolved(run.receipt["parameters"] | UNCUT | {name: wanted[name]}), name)
+
+    able = [run for run in whole if set(wanted) <= set(chapters.defaults(run.parameters.chapter))]
+    return [run for run in able if all(cast(run, name) == getattr(run.parameters, name) for name in wanted)]
 
 
 def listing(whole: Sequence[Run]) -> pd.DataFrame:
@@ -129,12 +135,13 @@ def listing(whole: Sequence[Run]) -> pd.DataFrame:
 def summary(run: Run) -> dict[str, Any]:
     """All that is known of a run, for other programs; metrics are means over seeds, by lambda."""
     metrics = run.metrics.drop(columns=["method", "seed"]).groupby("lam").mean()
+    lambdas = [str(lam).removesuffix(".0") for lam in metrics.index]
     return run.receipt | {
         "book": is_books(run),
         "current": run.current,
         "changes": changes(run.parameters),
         "command": command(run.parameters),
-        "metrics": {f"{float(lam):g}": row for lam, row in json.loads(metrics.to_json(orient="index")).items()},
+        "metrics": dict(zip(lambdas, json.loads(metrics.to_json(orient="records", double_precision=15)), strict=True)),
     }
 
 
@@ -340,7 +347,7 @@ def remove(given: Sequence[str], force: bool = False) -> list[str]:
     """
     removed = full_names(given)
     whole, behind = ([], {}) if force else (all_runs()[0], behind_results())
-    for run in [] if force else removed:
+    for run in removed:
         reasons = [f"book/results/{file} stands on it" for file, names in behind.items() if run in names]
         reasons = reasons or ["it is the paper's own" for other in whole if other.id == run and is_books(other)]
         reasons += [f"{other.id} starts from it" for other in whole

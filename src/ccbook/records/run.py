@@ -178,13 +178,13 @@ def read(folder: Path, pattern: str = "*") -> Run:
         ("history.csv", trained | {"epoch": range(1, p.epochs + 1)}, ["loss"]),
     ):
         try:
-            rows = pd.read_csv(folder / file).drop(columns="method").astype(float)
+            rows = pd.read_csv(folder / file).drop(columns="method")
             # counted first: these may be more than fit in memory
             whole = len(rows) == math.prod(map(len, keys.values()))
-            if not whole or sorted(rows[[*keys]].itertuples(index=False, name=None)) != sorted(product(*keys.values())):
+            if not whole or {*rows[[*keys]].itertuples(index=False, name=None)} != {*product(*keys.values())}:
                 raise ValueError("its rows are not those of the run's lambdas, seeds and epochs")
             # stability alone may be infinite: of a model that loses all by pruning
-            if not np.isfinite(rows[columns].replace({"stability": {np.inf: 1}})).all(axis=None):
+            if not np.isfinite(rows[columns].astype(float).replace({"stability": {np.inf: 1}})).all(axis=None):
                 raise ValueError("a number in it is none")
         except (ValueError, KeyError) as error:
             raise RunError(f"{folder / file} can't be read ({error}). {remedy}") from error

@@ -18,7 +18,8 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from ccbook import chapters, folder_of
+from ccbook import chapters
+from ccbook import runs_folder as home
 from ccbook.machine.download import load
 from ccbook.machine.idx import fingerprint
 from ccbook.parameters import FineTuning, Hypernetwork, Parameters, check, differing
@@ -31,11 +32,6 @@ from complexity_control.posterior import Params, Posterior, to_flat
 
 # what a fine-tuning shares with the run that it starts from
 SHARED = ("dataset", "lambdas", "seeds", "prior_std", "init_log_std", "hidden", "precision", "device", "profile")
-
-
-def home() -> Path:
-    """The folder of all runs: CCBOOK_RUNS, or book/runs."""
-    return folder_of("CCBOOK_RUNS", "book/runs")
 
 
 def resolve(chapter: str, values: Mapping[str, Any]) -> tuple[Parameters, Digits, Run | None]:
@@ -141,16 +137,18 @@ def draft(p: Parameters, digits: Digits) -> dict[str, Any]:
 def written(draft: dict[str, Any], p: Parameters, q: Posterior, tables: Mapping[str, pd.DataFrame],
             hypernetwork: Params) -> Iterator[Run]:  # fmt: skip
     """A finished run in a temporary folder beside the record; `keep` puts it there, and else it is removed."""
-    home().mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=home()))
-    try:
+    with temporary_folder() as temporary:
+        partial = Path(temporary)
         for name, table in tables.items():
             table.to_csv(partial / f"{name}.csv", index=False, lineterminator="\n")
         for name, tensors in {"posterior": to_flat(q), "hypernetwork": hypernetwork}.items():
             if tensors:
                 file = partial / f"{name}.safetensors"
-                save_file({n: t.cpu().contiguous() for n, t in tensors.items()}, file)
-                file.chmod(0o644)  # safetensors closes its files to others, and mkdtemp its folders
+                try:
+                    save_file({n: t.cpu().contiguous() for n, t in tensors.items()}, file)
+                except SafetensorError as error:  # a full disk, as this library says it
+                    raise OSError(str(error)) from error
+                file.chmod(0o644)  # safetensors closes its files to others, and tempfile its folders
         for path, text in draft.pop("sources").items():
             (partial / "science" / path).parent.mkdir(parents=True, exist_ok=True)
             (partial / "science" / path).write_text(text)
@@ -160,10 +158,6 @@ def written(draft: dict[str, Any], p: Parameters, q: Posterior, tables: Mapping[
         (partial / "receipt.json").write_text(json.dumps(receipt, indent=2) + "\n")
         partial.chmod(0o755)
         yield Run(partial, receipt)
-    except SafetensorError as error:  # a full disk, as this library says it
-        raise OSError(str(error)) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def keep(run: Run) -> Run:
@@ -178,10 +172,8 @@ def keep(run: Run) -> Run:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
-            aside = run.folder.with_name(f"{run.folder.name}-in-the-way")
-            with contextlib.suppress(FileNotFoundError):  # without a receipt it is no run
-                folder.rename(aside)
-            shutil.rmtree(aside, ignore_errors=True)
+            with temporary_folder() as aside, contextlib.suppress(FileNotFoundError):  # without a receipt it is no run
+                folder.rename(Path(aside) / run.id)
     return read(folder)
 
 
@@ -193,7 +185,7 @@ def temporary_folder() -> tempfile.TemporaryDirectory:
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - left.stat().st_mtime > 24 * 3600:
                     shutil.rmtree(left, ignore_errors=True)
-        return tempfile.TemporaryDirectory(prefix=".partial-", dir=home())
+        return tempfile.TemporaryDirectory(prefix=".partial-", dir=home(), ignore_cleanup_errors=True)
     except OSError as error:
         raise RunError(f"{home()} can't be written ({error.strerror}). Change that, or CCBOOK_RUNS") from error
 

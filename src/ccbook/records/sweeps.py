@@ -47,13 +47,19 @@ def put(sweep: Sweep) -> Sweep:
 
 def all_sweeps() -> tuple[list[Sweep], list[str]]:
     """All sweeps on record, and what is wrong with those that can't be read; a part of another sweep is left out."""
+    found, faults = with_parts()
+    return [one for one in found if not any(set(one.runs) < set(other.runs) for other in found)], faults
+
+
+def with_parts() -> tuple[list[Sweep], list[str]]:
+    """As all_sweeps, with those that are a part of another."""
     found, faults = [], []
     for file in sorted(store.home().glob("sweep-*.json")):
         try:
             found.append(read(file))
         except (OSError, ValueError) as error:
             faults.append(f"{file.name} can't be read ({' '.join(str(error).split())}). Delete it")
-    return [one for one in found if not any(set(one.runs) < set(other.runs) for other in found)], faults
+    return found, faults
 
 
 def read(file: Path) -> Sweep:
@@ -69,7 +75,7 @@ def read(file: Path) -> Sweep:
 
 def of_only(runs: Iterable[str]) -> list[Sweep]:
     """The sweeps of which all runs on record are among these, and some are; without their other runs."""
-    found = ((one, [run for run in one.runs if store.on_record(run)]) for one in all_sweeps()[0])
+    found = ((one, [run for run in one.runs if store.on_record(run)]) for one in with_parts()[0])
     return [one.model_copy(update={"runs": own}) for one, own in found if own and {*own} <= {*runs}]
 
 

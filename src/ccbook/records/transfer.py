@@ -78,7 +78,8 @@ def add(source: str) -> tuple[list[Run], list[Run]]:
         there = [run for run in runs if store.on_record(run.id)]
         added = [store.keep(run) for run in runs if run not in there]
         for sweep in swept:
-            if not (store.home() / f"{sweep.name}.json").exists():
+            known = [one.runs for one in sweeps.with_parts()[0] if one.name == sweep.name]
+            if not known or set(known[0]) < set(sweep.runs):  # more of the same grid
                 sweeps.put(sweep)
         return added, there
 

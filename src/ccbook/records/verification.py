@@ -32,7 +32,8 @@ def compare(recorded: Run, again: Run) -> Verification:
                     f"{seeds} seeds")  # fmt: skip
     before, now = (f"{receipt['processor']}, {count(receipt['cores'], 'core')}, torch {receipt['versions']['torch']}"
                    for receipt in (recorded.receipt, again.receipt))  # fmt: skip
-    return Verification(verdict, f"{recorded.id}: {verdict}; {distance} (recorded on {before}; now on {now})")
+    code = "" if again.id == recorded.id else "; the code, or torch, has changed since"
+    return Verification(verdict, f"{recorded.id}: {verdict}; {distance} (recorded on {before}; now on {now}{code})")
 
 
 def interval(values: Any) -> float:
