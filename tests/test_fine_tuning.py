@@ -6,6 +6,7 @@ import torch
 
 from ccbook import chapters, perform
 from ccbook.book import method_page
+from ccbook.records import history, provenance
 from ccbook.records.run import RunError
 from complexity_control.posterior import to_flat
 from complexity_control.training import DivergedError
@@ -65,6 +66,28 @@ class TestFineTuning:
         ):
             gaps = [f"{round(100 * gap, 1) + 0:+.1f}".replace("-", "−") for gap in whole[0] - other]
             assert words.format(*gaps) in shown.content["myst"]
+
+    def test_it_is_the_books_while_the_code_of_its_start_is_and_never_names_that(
+        self, chapter, fine, small, monkeypatch
+    ):
+        own = {n: small[n] for n in ("dataset", "hidden")} | {"profile": "quick"}
+        perform.perform(chapter, chapters.defaults(chapter) | own)
+        tuned = perform.perform(fine, chapters.defaults(fine) | own)
+        assert history.changes(tuned.parameters).keys() == own.keys()
+        assert "start=" not in history.command(tuned.parameters)
+        # on a page without the folder's place, and so not to be found by it
+        assert history.command(tuned.parameters, public=True).split()[3:] == [
+            "--set", "dataset=own", "hidden=6", "profile=quick"
+        ]  # fmt: skip
+        usual = provenance.sources
+        changed = chapters.METHODS[chapter[0]].function
+        monkeypatch.setattr(
+            provenance,
+            "sources",
+            lambda function: usual(function) | ({"more.py": "x = 1"} if function == changed else {}),
+        )
+        assert tuned.current
+        assert "start" in history.changes(tuned.parameters)
 
     def test_without_a_run_to_start_from_it_says_what_to_execute(self, chapter, fine, small):
         with pytest.raises(RunError, match=f"Make it by `ccbook run {chapter} --set dataset=.* lambdas=0.1,10"):

@@ -38,6 +38,28 @@ def test_the_rows_are_tidy_and_agree_with_each_other(run):
     assert metrics["accuracy"].tolist() == whole
 
 
+def test_a_run_of_the_largest_seed_and_of_lambdas_that_hardly_differ_is_read_again(small):
+    made = perform.perform("a_direct", small | {"seeds": [2**63 - 1], "lambdas": [0.1, 0.1000001]})
+    assert read(made.folder) == made
+    assert list(history.summary(made)["metrics"]) == ["0.1", "0.1000001"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there"),
+    [
+        ({"epochs": "2"}, True),
+        ({"epochs": "25"}, False),  # the profile would make it 2
+        ({"seeds": "0"}, True),
+        ({"seeds": "0,1"}, False),
+        ({"momentum": "0.9"}, False),  # adam has none
+        ({"profile": "quick", "hidden": "6"}, True),
+        ({"profile": "paper"}, False),
+    ],
+)
+def test_only_a_run_that_has_the_values_matches(run, wanted, there):
+    assert history.matching([run], wanted) == [run] * there
+
+
 def test_the_recorded_posterior_gives_the_recorded_kl(run):
     assert kl(run.posterior, 0.1).tolist() == pytest.approx(run.metrics["kl"].tolist(), rel=1e-5)
 

@@ -95,6 +95,20 @@ def test_a_sweep_goes_with_its_runs_and_comes_with_them(swept, both):
     assert len(sweeps.all_sweeps()[0]) == 1  # one of its runs is left
 
 
+def test_a_sweep_is_extended_and_a_part_of_a_larger_one_goes_by_its_name(swept, both, tmp_path):
+    sweep, file = swept
+    one = sweeps.keep(Path("grid.yaml"), "methods: [a]", ["1", "2", "3"], [both[0].id], [])
+    assert one.name == sweep.name
+    ended(ccbook("fetch", file))
+    (extended,), _ = sweeps.all_sweeps()
+    assert extended.runs == [run.id for run in both]
+    part = sweeps.keep(Path("less.yaml"), "methods: [a]", ["1"], [both[0].id], [])
+    assert sweeps.all_sweeps() == ([extended], [])
+    assert "wrote 1 run" in ended(ccbook("archive", tmp_path / "part.tar.gz", part.name))
+    ended(ccbook("rm", part.name))
+    assert on_record() == both[1:]
+
+
 def test_a_run_alone_takes_no_sweep_with_it(swept, both, tmp_path):
     ended(ccbook("fetch", swept[1]))
     ended(ccbook("archive", tmp_path / "one.tar.gz", both[0].id))

@@ -3,7 +3,7 @@
 import pytest
 
 from ccbook import perform
-from ccbook.records import verification
+from ccbook.records import provenance, verification
 from ccbook.wording import assignments
 from tests.helpers import ccbook, ended, like, on_record, resealed
 
@@ -54,6 +54,18 @@ def test_a_fine_tuning_is_verified_from_the_start_on_record(small):
     for method in ("c", "d"):
         ended(ccbook("run", method, *assignments({n: v for n, v in small.items() if n not in ("force", "epochs")})))
     assert "the same bytes" in ended(ccbook("verify", "d_"))
+
+
+def test_a_verdict_says_that_the_code_is_another(seeds, monkeypatch):
+    sources = provenance.sources
+    monkeypatch.setattr(provenance, "sources", lambda function: sources(function) | {"more.py": "x = 1"})
+    assert "; the code, or torch, has changed since)" in ended(ccbook("verify", shifted(seeds, 3).id), 1)
+
+
+def test_other_digits_in_the_place_of_a_runs_are_refused(run, folder):
+    images = folder / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:-1] + b"\x07")
+    assert f"no longer has the digits that {run.id} saw" in ended(ccbook("verify", run.id), 2)
 
 
 def test_what_cant_be_trained_again_is_refused(run):
