@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ccbook.book import conclusions, cost
+from ccbook.book import conclusions, cost, results
 from ccbook.book.formats import CLAIM_SIGNS, SIGNS
 from ccbook.chapters import METHODS
 from ccbook.compare import cells, claims, printed
@@ -102,7 +102,7 @@ def test_the_rivals_sentence_names_each_lambda_once_with_the_accuracies_of_both(
 
 
 def test_what_can_be_removed_keeps_the_accuracy_within_the_loss(runs):
-    rows = conclusions.points(runs)
+    rows = results.figure1_rows(runs)
     found = conclusions.removals(rows).set_index(["method", "lam"])
     assert found.loc[("a", 0.1)].tolist() == pytest.approx([0.98, 40, 0.962])
     assert found.loc[("a", 10)].tolist() == pytest.approx([0.90, 90, 0.90])
@@ -116,20 +116,21 @@ def test_what_can_be_removed_keeps_the_accuracy_within_the_loss(runs):
 def test_recommended_is_the_most_removed_within_the_loss_of_the_best_whole_network_then_the_most_accurate():
     rows = pd.DataFrame(
         [("a", 0.1, 0, 0.98), ("a", 0.1, 50, 0.965), ("a", 1, 0, 0.97), ("a", 1, 50, 0.963), ("a", 1, 60, 0.959)],
-        columns=["method", "lam", "percent", "accuracy"],
+        columns=["method", "lam", "pruned_percent", "mean"],
     )
     assert conclusions.recommended(rows).tolist() == ["a", 0.1, 50, 0.965]
-    further = pd.concat([rows, rows.iloc[[-1]].assign(accuracy=0.961)])  # less accurate, but more removed
-    assert conclusions.recommended(further)[["lam", "percent"]].tolist() == [1, 60]
+    further = pd.concat([rows, rows.iloc[[-1]].assign(mean=0.961)])  # less accurate, but more removed
+    assert conclusions.recommended(further)[["lam", "pruned_percent"]].tolist() == [1, 60]
 
 
 def test_a_recommendation_is_a_point_of_the_figure(runs):
-    rows = conclusions.points(runs)
+    rows = results.figure1_rows(runs)
     text = str(conclusions.recommendation(rows[rows["method"].isin(["a", "e"])]).data)
     assert text.count("For (") == 2
     for letter, lam, percent, right in re.findall(r"\((.)\): λ = (\S+) with (\d+)% .*? keeps ([\d.]+)%", text):
-        point = rows[(rows["method"] == letter) & (rows["lam"] == float(lam)) & (rows["percent"] == int(percent))]
-        assert f"{point['accuracy'].item():.1%}" == f"{right}%"
+        place = (rows["method"] == letter) & (rows["lam"] == float(lam)) & (rows["pruned_percent"] == int(percent))
+        point = rows[place]
+        assert f"{point['mean'].item():.1%}" == f"{right}%"
 
 
 def test_the_counts_in_the_sentence_are_those_of_the_verdicts(runs):

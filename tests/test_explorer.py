@@ -36,11 +36,6 @@ def test_the_posterior_generated_later_is_the_one_on_record(runs):
             torch.testing.assert_close(ours, recorded[name])
 
 
-def test_a_run_without_a_hypernetwork_is_refused(folder):
-    with pytest.raises(ValueError, match="has no hypernetwork"):
-        explorer.generated(made("a_direct", folder), [1.0])
-
-
 def test_the_surface_starts_at_the_accuracies_on_record(runs, folder):
     rows = explorer.surface(runs, download.load(str(folder), "cpu"))
     surface = rows.set_index(["method", "lam", "pruned_percent"])["accuracy"]

@@ -27,7 +27,7 @@ def judged() -> pd.DataFrame:
     return rows.assign(verdict=[cells.verdict(*value) for value in values])
 
 
-@pytest.mark.parametrize("cell", printed.as_read().drop_duplicates(["quantity", "method"]).to_dict("records"))
+@pytest.mark.parametrize("cell", printed.tables().drop_duplicates(["quantity", "method"]).to_dict("records"))
 def test_the_band_of_a_value_ends_where_its_verdict_changes(cell):
     quantity, paper = cell["quantity"], cell["value"]
     low, high = cells.band(quantity, paper)

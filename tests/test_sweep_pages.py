@@ -102,6 +102,20 @@ def test_a_sweep_of_one_run_has_no_pictures(run):
     assert "```{image}" not in sweep_pages.page(sweep, [run], sweep_pages.measured([run]))
 
 
+def test_a_parameter_that_a_method_lacks_is_a_dash(run, small):
+    own = {name: small[name] for name in ("dataset", "profile", "lambdas", "seeds", "hidden")}
+    both = [run, perform.perform("e_linear", chapters.defaults("e_linear") | own)]
+    rows = sweep_pages.measured(both)
+    assert rows.groupby("chapter")["feed"].unique().map(list).to_dict() == {
+        "a_direct": [np.nan],
+        "e_linear": ["scaled"],
+    }
+    sweep = sweeps.keep(Path("x.yaml"), GRID, ["a", "e"], [one.id for one in both], [])
+    page = sweep_pages.page(sweep, both, rows)
+    assert "–</td>" in page
+    assert "NaN" not in page
+
+
 def test_a_part_of_another_sweep_and_one_without_runs_are_not_shown(kept, many):
     part = sweeps.keep(Path("less.yaml"), GRID, ["a"], kept.runs[:3], [])
     gone = sweeps.keep(Path("gone.yaml"), GRID, ["c"], ["a_direct-fff"], [])

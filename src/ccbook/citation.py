@@ -1,6 +1,7 @@
 """How to cite the book and its paper, from CITATION.cff: BibTeX, and the meta tags that Google Scholar reads."""
 
 import html
+import re
 from functools import cache
 from typing import Any
 
@@ -16,29 +17,24 @@ def works() -> list[dict[str, Any]]:
     return [book, book["preferred-citation"]]
 
 
-def bibtex(work: dict[str, Any], page: str = "") -> str:
-    """A work's entry; of the book's with the title of a page."""
-    names = [f"{a['family-names']}, {a['given-names']}" if "family-names" in a else f"{{{a['name']}}}"
-             for a in work["authors"]]  # fmt: skip
-    year = work.get("year") or work["date-released"].year
-    fields = {"author": " and ".join(names), "title": f"{{{work['title']}}}", "year": year}
-    if "journal" in work:
-        fields |= {"journal": work["journal"], "volume": work["volume"], "number": work["issue"]}
-        fields |= {"pages": f"{work['start']}--{work['end']}", "doi": work["doi"]}
-    else:
-        fields["note"] = f"Version {work['version']}" + (f", page ``{page}''" if page else "")
-    kind, key = ("article", "paper") if "journal" in work else ("misc", "edition")
-    return "".join(
-        [f"@{kind}{{{key}{year}", *(f",\n  {name} = {{{value}}}" for name, value in fields.items()), "\n}\n"]
-    )
+def bibtex(page: str) -> str:
+    """The entries of the book, with the title of a page, and of the paper, as in the bibliography."""
+    book = works()[0]
+    names = " and ".join(f"{{{author['name']}}}" for author in book["authors"])
+    note = f"Version {book['version']}" + (f", page ``{page}''" if page else "")
+    fields = {"author": names, "title": f"{{{book['title']}}}", "year": book["date-released"].year, "note": note}
+    own = "".join(f",\n  {name} = {{{value}}}" for name, value in fields.items())
+    entries = re.split(r"^(?=@)", (ROOT / "chapters" / "references.bib").read_text(), flags=re.MULTILINE)
+    (paper,) = (entry.strip() for entry in entries if entry.startswith("@article{grebenkova2021,"))
+    return f"@misc{{edition{fields['year']}{own}\n}}\n\n{paper}\n"
 
 
 def box(page: str) -> str:
     """The fold at the end of a page."""
-    entries = html.escape("\n".join([bibtex(works()[0], page), bibtex(works()[1])]))
     return (
         "<details class='cite'><summary>Cite this</summary><p>This page of the book, and the paper:</p>"
-        f"<div class='highlight-bibtex notranslate'><div class='highlight'><pre>{entries}</pre></div></div></details>"
+        "<div class='highlight-bibtex notranslate'><div class='highlight'>"
+        f"<pre>{html.escape(bibtex(page))}</pre></div></div></details>"
     )
 
 

@@ -32,11 +32,6 @@ FAULTS = {
 }  # fmt: skip
 
 
-def write(folder: Path, runs: Sequence[Run]) -> None:
-    """Write builder.html, which the page includes."""
-    (folder / "builder.html").write_text(form(runs))
-
-
 def form(runs: Sequence[Run]) -> str:
     """The form in HTML, with its style and script; without scripts it is nothing."""
     style, script = (Path(__file__).with_suffix(kind).read_text() for kind in (".css", ".js"))

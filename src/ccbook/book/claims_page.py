@@ -16,6 +16,8 @@ from ccbook.compare.printed import LAMBDAS
 from ccbook.records.run import Run
 
 LANE = 9  # pixels from one case to the next
+OF_LAMBDA: Mapping[float, Any] = palette(LAMBDAS)
+DOTS = {lam: to_hex(colour) for lam, colour in OF_LAMBDA.items()} | {ALL: "currentColor"}  # of a case, by its first λ
 
 
 def cards(profile: str, runs: Mapping[str, Run]) -> artefacts.Artefact:
@@ -43,18 +45,12 @@ def _slug(verdict: str) -> str:
 
 
 def _legend() -> str:
-    keys = {f"λ = {lam:g}": f'fill="{colour}"' for lam, colour in _colours().items() if lam != ALL}
+    keys = {f"λ = {lam:g}": f'fill="{colour}"' for lam, colour in DOTS.items() if lam != ALL}
     keys |= {"ours, with its interval": 'fill="currentColor"', "the paper's": 'class="paper" stroke="currentColor"'}
     dot = '<svg width="12" height="12" aria-hidden="true"><circle cx="6" cy="6" r="4" {}/></svg>'
     listed = " ".join(f"<span>{dot.format(how)} {text}</span>" for text, how in keys.items())
     sides = "<span>← not as claimed</span><span>threshold</span><span>as claimed →</span>"
     return f'<p class="keys">{listed}</p><p class="sides" aria-hidden="true">{sides}</p>'
-
-
-def _colours() -> dict[float, str]:
-    """Of a case, by its first lambda."""
-    of_lambda: Mapping[float, Any] = palette(LAMBDAS)
-    return {lam: to_hex(colour) for lam, colour in of_lambda.items()} | {ALL: "currentColor"}
 
 
 def _card(row: Mapping[str, str], ours: list[Case], theirs: list[Case]) -> str:
@@ -85,14 +81,10 @@ def strips(ours: list[Case], theirs: list[Case]) -> Iterator[str]:
 
 
 def _marks(case: Case, y: float, widest: float, whose: str) -> str:
-    low, middle, high = (f"{place(margin, widest):.2f}%" for margin in case.margins)
-    colour = _colours()[case.lam]
+    # the threshold is in the middle of the strip, and what passes is to its right
+    low, middle, high = (f"{50 + 47 * margin / widest:.2f}%" for margin in case.margins)
+    colour = DOTS[case.lam]
     return (
         f'<g class="{whose}" stroke="{colour}" fill="{colour}"><line x1="{low}" x2="{high}" y1="{y}" y2="{y}"/>'
         f'<circle cx="{middle}" cy="{y}" r="4"/></g>'
     )
-
-
-def place(margin: float, widest: float) -> float:
-    """Percent of a strip's width: the threshold is at 50, and what passes is to its right."""
-    return 50 + 47 * margin / widest

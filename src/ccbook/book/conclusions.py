@@ -75,22 +75,19 @@ def rival(priced: pd.DataFrame, runs: Mapping[str, Run], letter: str) -> str:
            f"less from {number:.0f} values of λ on."  # fmt: skip
 
 
-def points(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """Figure 1's points, means over the seeds: rows of method, lam, percent (of weights removed), accuracy."""
-    curves = pd.concat(run.curves for run in runs.values()).rename(columns={"pruned_percent": "percent"})
-    return curves.groupby(["method", "lam", "percent"], as_index=False)["accuracy"].mean()
-
-
 def removals(rows: pd.DataFrame) -> pd.DataFrame:
-    """What can be removed from each network of points() for at most LOSS: method, lam, whole, percent, after."""
-    curves = rows.pivot(index=["method", "lam"], columns="percent", values="accuracy")
+    """What can be removed from each network for at most LOSS: method, lam, whole, percent, after.
+
+    Args: rows, as of results.figure1_rows().
+    """
+    curves = rows.pivot(index=["method", "lam"], columns="pruned_percent", values="mean")
     percent = cells.removable(curves, LOSS)
     after = [curves.loc[network, share] for network, share in percent.items()]
     return pd.DataFrame({"whole": curves[0], "percent": percent, "after": after}).reset_index()
 
 
 def removal_table(rows: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
-    """The removals from points(), for a reader."""
+    """The removals, for a reader."""
     found = removals(rows)
     shown = found.set_axis(["method", "λ", "whole network", "weights that can go, %", "accuracy after"], axis=1)
     words = {"method": "({})", "λ": "{:g}", "whole network": "{:.1%}", "accuracy after": "{:.1%}"}
@@ -101,11 +98,11 @@ def removal_table(rows: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Arte
 
 def recommended(rows: pd.DataFrame) -> pd.Series:
     """Of the points within LOSS of the best whole network, that with the most weights removed, then most accurate."""
-    best = rows.loc[rows["percent"] == 0, "accuracy"].max()
-    return rows[rows["accuracy"] >= best - LOSS].sort_values(["percent", "accuracy"]).iloc[-1]
+    best = rows.loc[rows["pruned_percent"] == 0, "mean"].max()
+    return rows[rows["mean"] >= best - LOSS].sort_values(["pruned_percent", "mean"]).iloc[-1]
 
 
 def recommendation(rows: pd.DataFrame) -> Markdown:
     """The recommended point of each method."""
-    words = "For ({method}): λ = {lam:g} with {percent}% of the weights removed, which keeps {accuracy:.1%}."
+    words = "For ({method}): λ = {lam:g} with {pruned_percent}% of the weights removed, which keeps {mean:.1%}."
     return Markdown(" ".join(words.format(**recommended(own)) for _, own in rows.groupby("method")))

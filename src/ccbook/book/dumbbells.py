@@ -27,7 +27,8 @@ def figure(judged: pd.DataFrame, number: int, runs: Mapping[str, Run]) -> artefa
     """A table of the paper as a figure, a panel for each of its quantities; judged, as of cells.judge()."""
     rows = judged[judged["table"] == number]
     parts = [own for _, own in rows.groupby("quantity", sort=False)]
-    heights = [_lines(own) for own in parts]
+    # a line for each value, and one for each method's title unless it has a single value
+    heights = [len(own) + own["method"].nunique() * bool(own["lam"].notna().any()) for own in parts]
     chart, axes = plt.subplots(len(parts), 1, figsize=(5.6, ROW * sum(heights) + 0.6 * len(parts) + 0.5), squeeze=False,
                                height_ratios=heights, layout="constrained")  # fmt: skip
     for own, ax in zip(parts, axes.flat, strict=True):
@@ -60,11 +61,6 @@ def in_words(own: pd.DataFrame) -> str:
     at = "" if np.isnan(worst["lam"]) else f" at λ = {worst['lam']:g}"
     ours, paper = (metric(worst["quantity"], worst[name]) for name in ("mean", "paper"))
     return f"{text}. Furthest apart: ({worst['method']}){at}, ours {ours}, the paper's {paper}."
-
-
-def _lines(own: pd.DataFrame) -> int:
-    """A line for each value, and one for each method's title unless it has a single value."""
-    return len(own) + own["method"].nunique() * bool(own["lam"].notna().any())
 
 
 def draw(own: pd.DataFrame, ax: Axes) -> None:

@@ -69,17 +69,9 @@ def surface(runs: Mapping[str, Run], digits: Digits) -> pd.DataFrame:
 
 
 def generated(run: Run, lambdas: list[float]) -> Posterior:
-    """The posteriors that a hypernetwork's run gives by its first seed for any lambdas, one a row.
-
-    Raises: ValueError if the run is of no hypernetwork.
-    """
-    p = run.parameters
-    if not isinstance(p, Hypernetwork):
-        raise ValueError(
-            f"run {run.id} is of method ({p.method}), which has no hypernetwork; name one of {', '.join(METHODS)}"
-        )
+    """The posteriors that a hypernetwork's run gives by its first seed for any lambdas, one a row."""
     params = {name: tensor[:1] for name, tensor in run.hypernetwork.items()}
-    return method_of(p).posterior(params, torch.tensor([lambdas]))
+    return method_of(run.parameters).posterior(params, torch.tensor([lambdas]))
 
 
 def write_scripts(home: Path, runs: Mapping[str, Run], digits: Digits) -> None:

@@ -70,7 +70,8 @@ def measured(runs: Sequence[Run]) -> pd.DataFrame:
     """A row for each run and lambda: every parameter, as it is typed, and the mean over seeds of every metric."""
     rows = history.flat_table(runs)
     for name in rows.select_dtypes(["object", "string"]):
-        rows[name] = rows[name].map(lambda value, name=name: _typed(name, value))
+        # a method may lack it
+        rows[name] = rows[name].map(lambda value, name=name: _typed(name, value), na_action="ignore")
         if rows[name].str.fullmatch(r"-?[\d.]+", na=False).all():  # lists of one number
             rows[name] = pd.to_numeric(rows[name])
     return rows

@@ -71,7 +71,7 @@ def judge(runs: Mapping[str, Run], former: bool = False) -> pd.DataFrame:
     Returns: the columns COLUMNS; mean, sd and the 95% interval low ... high of the mean are over seeds.
     """
     rows = []
-    for cell in printed.as_read().to_dict("records"):
+    for cell in printed.tables().to_dict("records"):
         run, paper = runs.get(cell["method"]), cell["value"]
         for quantity in (FORMERLY_READ_AS if former else {}).get(cell["quantity"], [cell["quantity"]]):
             ours = _by_seed(run, quantity, cell["lam"]) if run else np.array([])

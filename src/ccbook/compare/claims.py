@@ -159,7 +159,7 @@ def of_runs(runs: Mapping[str, Run]) -> Evidence:
 
 def of_paper() -> Evidence:
     """What the paper prints, and what could be read off its Figure 1."""
-    tables = printed.as_read().fillna({"lam": ALL})
+    tables = printed.tables().fillna({"lam": ALL})
     metrics = tables.assign(seed=0).pivot(index=INDEX, columns="quantity", values="value").assign(kl=np.nan)
     curves = printed.curves().assign(seed=0).pivot(index=INDEX, columns="pruned_percent", values="value")
     return Evidence(curves, metrics, reading=0.006)  # the difference between two points, each read to 0.003

@@ -30,7 +30,7 @@ def differences(run: Run) -> pd.DataFrame:
     curves = run.curves.groupby(["lam", "pruned_percent"], as_index=False)["accuracy"].mean()
     curves = curves.rename(columns={"accuracy": "value"}).assign(quantity="curve")
     ours = pd.concat([table.reset_index(), curves]).rename(columns={"value": "ours"}).assign(method=method)
-    paper = pd.concat([printed.as_read().assign(pruned_percent=np.nan), printed.curves().assign(quantity="curve")])
+    paper = pd.concat([printed.tables().assign(pruned_percent=np.nan), printed.curves().assign(quantity="curve")])
     rows = ours.merge(paper.rename(columns={"value": "paper"}), on=["method", "quantity", "lam", "pruned_percent"])
     off = [cells.tolerances_off(*cell) for cell in zip(rows["quantity"], rows["paper"], rows["ours"], strict=True)]
     return rows.assign(off=off)[["method", "quantity", "lam", "pruned_percent", "paper", "ours", "off"]]

@@ -8,13 +8,12 @@ LAMBDAS = (0.1, 1.0, 10.0, 100.0)  # of the paper's tables
 
 
 def tables() -> pd.DataFrame:
-    """Rows of table, quantity, method, lam (NaN where a value is for all lambdas together), value."""
-    return pd.read_csv(Path(__file__).with_name("printed.csv"))
+    """Rows of table, quantity, method, lam (NaN where a value is for all lambdas together), value.
 
-
-def as_read() -> pd.DataFrame:
-    """The tables, with Table 1's accuracy under the name of what it is: the mean over the ten levels of Figure 1."""
-    return tables().replace({"quantity": {"accuracy": "accuracy_curve_mean"}})
+    Table 1's accuracy has the name of what it is: the mean over the ten levels of Figure 1.
+    """
+    printed = pd.read_csv(Path(__file__).with_name("printed.csv"))
+    return printed.replace({"quantity": {"accuracy": "accuracy_curve_mean"}})
 
 
 def curves() -> pd.DataFrame:
