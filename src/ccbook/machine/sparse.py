@@ -210,8 +210,8 @@ def steps(images, weights, all_entries, labels, squared, noise_of_digits, noise_
                 losses[k] = of_weights(*digits, weights, all_entries, labels[s], squared,
                                        of_posterior(noise_of_weights, k), m, v, by_m, by_l, share[k])  # fmt: skip
             for i in range(4):
-                losses[k] += complexity(m[i], ls[i], v[i], by_m[i], by_l[i], squared and i % 2 == 1,
-                                        kl_weight[k], prior_std, clip)  # fmt: skip
+                losses[k] += complexity(m[i], ls[i], v[i], by_m[i], by_l[i], squared and i % 2 == 1, kl_weight[k],
+                                        prior_std, clip)  # fmt: skip
     return losses
 
 
