@@ -34,7 +34,7 @@ def nonzero(a):
     """The nonzero bytes for `product`: where the entries of each row start, for each ROWS columns, and the entries."""
     rows, columns = a.shape
     starts, entries = np.empty(-(-columns // ROWS) * rows + 1, np.int32), np.empty(a.size + LANES, np.int32)
-    halves, n, s = a.view(np.int64), 0, 0  # of vectors: most have no entry, which is soon seen
+    halves, n, s = a.view(np.int64), 0, 0  # of vectors: nearly half of them have no entry
     for begin in range(0, columns, ROWS):
         for i in range(rows):
             starts[s] = n
