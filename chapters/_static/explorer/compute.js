@@ -63,12 +63,12 @@ const explorer = (() => {
 
   /** A digit as the pixels that aren't background: scaled to [-1, 1] the background is -1, the others -1 + value.
 
-  Their number is filled up to a multiple of four, because firstLayer takes four at a time. Of x = -1 + value the square
+  Their number is filled up to a multiple of eight, because firstLayer takes eight at a time. Of x = -1 + value the square
   is 1 + value (value - 2). */
   function sparse(image, label) {
     const places = [], values = [];
     for (let i = 0; i < image.length; i++) if (image[i]) { places.push(i); values.push(image[i] / 127.5); }
-    while (places.length % 4) { places.push(0); values.push(0); }
+    while (places.length % 8) { places.push(0); values.push(0); }
     return {
       image, label, places: Uint16Array.from(places), values: Float64Array.from(values),
       squares: Float64Array.from(values, (value) => value * (value - 2)),
@@ -129,12 +129,14 @@ const explorer = (() => {
     const t = Math.max(-1, Math.min(1, (2 * logLam - low - high) / (high - low)));
     const tensor = (what) => model.tensors[`${name}.${what}`];
     const a = tensor("a"), m = polynomial(tensor("m"), a.length, t);
-    const curve = (what) => outerSum(model.shapes[`${name}.a`].map((width, axis) => polynomial(tensor(what + axis), width, t)));
-    const gain = curve("gain"), shift = curve("shift"), mean = new Float32Array(m.length), logStd = new Float32Array(m.length);
+    const curves = (what) => model.shapes[`${name}.a`].map((width, axis) => polynomial(tensor(what + axis), width, t));
+    const factor = outer(curves("gain").map((curve) => curve.map(Math.exp)), (first, second) => first * second);
+    const shift = outer(curves("shift"), (first, second) => first + second), logPrior = Math.log(model.prior_std);
+    const mean = new Float32Array(m.length), logStd = new Float32Array(m.length);
     for (let i = 0; i < m.length; i++) {
       const x = SPEED * (a[i] + shift[i]) - logLam, e = Math.exp(-Math.abs(x));
-      mean[i] = m[i] * Math.exp(gain[i]) * (x > 0 ? 1 : e) / (1 + e);
-      logStd[i] = Math.log(model.prior_std) - (Math.max(x, 0) + Math.log1p(e)) / 2;
+      mean[i] = m[i] * factor[i] * (x > 0 ? 1 : e) / (1 + e);
+      logStd[i] = logPrior - (Math.max(x, 0) + Math.log1p(e)) / 2;
     }
     return [mean, logStd];
   }
@@ -150,14 +152,14 @@ const explorer = (() => {
     return out;
   }
 
-  function outerSum([first, second]) {
+  function outer([first, second], join) {
     if (!second) return first;
     const out = new Float64Array(first.length * second.length);
-    for (let i = 0, at = 0; i < first.length; i++) for (let j = 0; j < second.length; j++) out[at++] = first[i] + second[j];
+    for (let i = 0, at = 0; i < first.length; i++) for (let j = 0; j < second.length; j++) out[at++] = join(first[i], second[j]);
     return out;
   }
 
-  /** Deviations; and for each weight matrix (mean / deviation)², its order of removal, smallest first. */
+  /** Deviations; and for each weight matrix (mean / deviation)², its order of removal, smallest first, sorted if asked for. */
   function prepare(q) {
     q.variance = {};
     q.order = {};
@@ -167,18 +169,19 @@ const explorer = (() => {
       if (name.startsWith("b")) continue;
       const mean = q.mean[name], ratios = new Float32Array(mean.length);
       for (let i = 0; i < ratios.length; i++) ratios[i] = mean[i] * mean[i] / variance[i];
-      q.order[name] = { ratios, sorted: ratios.slice().sort() };
+      let inOrder = null;
+      q.order[name] = { ratios, sorted: () => (inOrder ??= ratios.slice().sort()) };
     }
     return q;
   }
 
   /** 1 for each weight that stays when a percent of its matrix is removed; of equals the first go first. */
   function kept({ ratios, sorted }, percent) {
-    const remove = Math.floor(sorted.length * percent / 100), keep = new Uint8Array(ratios.length).fill(1);
+    const remove = Math.floor(ratios.length * percent / 100), keep = new Uint8Array(ratios.length).fill(1);
     if (!remove) return keep;
-    const bound = sorted[remove - 1];
+    const bound = sorted()[remove - 1];
     let equals = remove;
-    while (equals && sorted[equals - 1] === bound) equals--;
+    while (equals && sorted()[equals - 1] === bound) equals--;
     let left = remove - equals;
     for (let i = 0; i < keep.length; i++) if (ratios[i] < bound || (ratios[i] === bound && left-- > 0)) keep[i] = 0;
     return keep;
@@ -219,10 +222,14 @@ const explorer = (() => {
   function firstLayer(places, values, W, start, out) {
     const n = start.length;
     out.set(start);
-    for (let i = 0; i < places.length; i += 4) {
+    for (let i = 0; i < places.length; i += 8) {
       const v0 = values[i], v1 = values[i + 1], v2 = values[i + 2], v3 = values[i + 3];
-      let p0 = places[i] * n, p1 = places[i + 1] * n, p2 = places[i + 2] * n, p3 = places[i + 3] * n;
-      for (let j = 0; j < n; j++) out[j] += v0 * W[p0++] + v1 * W[p1++] + v2 * W[p2++] + v3 * W[p3++];
+      const v4 = values[i + 4], v5 = values[i + 5], v6 = values[i + 6], v7 = values[i + 7];
+      const p0 = places[i] * n, p1 = places[i + 1] * n, p2 = places[i + 2] * n, p3 = places[i + 3] * n;
+      const p4 = places[i + 4] * n, p5 = places[i + 5] * n, p6 = places[i + 6] * n, p7 = places[i + 7] * n;
+      for (let j = 0; j < n; j++)
+        out[j] += v0 * W[p0 + j] + v1 * W[p1 + j] + v2 * W[p2 + j] + v3 * W[p3 + j]
+          + v4 * W[p4 + j] + v5 * W[p5 + j] + v6 * W[p6 + j] + v7 * W[p7 + j];
     }
     return out;
   }
@@ -401,15 +408,15 @@ const explorer = (() => {
   function at(name, lam) {
     if (latest[name]?.lam !== lam) {
       const model = models[name], q = prepare(generate(model, lam)), complexity = kl(q, model.prior_std);
-      const fit = logLikelihood(withVariance(prune(q, 0)), model.train);
-      latest[name] = { name, lam, q, kl: complexity, logLikelihood: fit, evidence: fit.value - lam * complexity };
+      const whole = withVariance(prune(q, 0)), fit = logLikelihood(whole, model.train);
+      latest[name] = { name, lam, q, whole, kl: complexity, logLikelihood: fit, evidence: fit.value - lam * complexity };
     }
     return latest[name];
   }
 
   /** Every number of a setting. */
   function measure(name, lam, percent) {
-    const now = at(name, lam), net = withVariance(prune(now.q, percent));
+    const now = at(name, lam), net = percent ? withVariance(prune(now.q, percent)) : now.whole;
     const weights = net.keepW1.length + net.keepW2.length;
     const removed = [net.keepW1, net.keepW2].reduce((sum, keep) => sum + Math.floor(keep.length * percent / 100), 0);
     return { ...now, net, percent, accuracy: accuracy(net), weights, remaining: weights - removed };
