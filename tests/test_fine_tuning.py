@@ -75,7 +75,7 @@ class TestFineTuning:
         tuned = perform.perform(fine, chapters.defaults(fine) | own)
         assert history.changes(tuned.parameters).keys() == own.keys()
         assert "start=" not in history.command(tuned.parameters)
-        # on a page without the folder's place, and so not to be found by it
+        # on a page the folder has its last name alone, and the start still follows
         assert history.command(tuned.parameters, public=True).split()[3:] == [
             "--set", "dataset=own", "hidden=6", "profile=quick"
         ]  # fmt: skip

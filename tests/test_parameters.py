@@ -11,7 +11,7 @@ from ccbook.parameters import ParameterError, check
 from complexity_control.training import Settings
 
 DEFAULTS = chapters.defaults("a_direct")
-NAMES = list(chapters.defaults("a_direct"))
+NAMES = list(DEFAULTS)
 
 
 @pytest.mark.parametrize("chapter", chapters.names())

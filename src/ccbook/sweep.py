@@ -181,12 +181,9 @@ def perform(file: Path, jobs: Plan, at_once: int, cores: int | None, executor: s
     folder = store.home().absolute().parent / "sweeps" / f"{file.stem}-{_short(str(file.resolve()))}"
     stamps = {name: folder / "done" / f"{name}.json" for name in jobs}
     for name, stamp in stamps.items():
-        with contextlib.suppress(OSError, ValueError):
-            there = runs.read(store.home() / (_run_of(stamp) or ""), "*.csv")
-            if there.current and history.changes(there.parameters) == history.changes(jobs[name].parameters):
-                continue  # still on record, and what the code as it stands would make, from the start it would make
-        for stale in (stamp, folder / "log" / f"{name}.txt"):
-            stale.unlink(missing_ok=True)
+        if not _is_made(jobs[name], stamp):
+            for stale in (stamp, folder / "log" / f"{name}.txt"):
+                stale.unlink(missing_ok=True)
     cores = cores or (max(1, (os.cpu_count() or 1) // at_once) if executor == "local" else 1)
     planned = {name: {"arguments": history.command(job.parameters).removeprefix("ccbook "),
                       "needs": [job.needs] if job.needs else []} for name, job in jobs.items()}  # fmt: skip
@@ -212,6 +209,15 @@ def perform(file: Path, jobs: Plan, at_once: int, cores: int | None, executor: s
             sweeps.keep(file, grid, jobs, sorted({*made.values()}), missing)
     failed = [name for name in jobs if not stamps[name].is_file()]
     return {name: _reason(folder, name, jobs[name].needs in failed) for name in failed}
+
+
+def _is_made(job: Job, stamp: Path) -> bool:
+    """Whether its run is on record, and what the code as it stands would make, from the start that it would make."""
+    with contextlib.suppress(OSError, ValueError):
+        if name := _run_of(stamp):
+            made = runs.read(store.home() / name, "*.csv")
+            return made.current and history.changes(made.parameters) == history.changes(job.parameters)
+    return False
 
 
 def _run_of(stamp: Path) -> str | None:

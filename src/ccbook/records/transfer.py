@@ -77,9 +77,9 @@ def add(source: str) -> tuple[list[Run], list[Run]]:
             raise RunError(f"{source[:500]} can't be used ({reason}). {remedy}") from error
         there = [run for run in runs if store.on_record(run.id)]
         added = [store.keep(run) for run in runs if run not in there]
+        known = {sweep.name: set(sweep.runs) for sweep in sweeps.with_parts()[0]}
         for sweep in swept:
-            known = [one.runs for one in sweeps.with_parts()[0] if one.name == sweep.name]
-            if not known or set(known[0]) < set(sweep.runs):  # more of the same grid
+            if sweep.name not in known or known[sweep.name] < set(sweep.runs):  # more of the same grid
                 sweeps.put(sweep)
         return added, there
 
