@@ -150,6 +150,7 @@ def test_completion_help_and_the_refusal_of_a_file_load_no_torch():
         (["run", "a", "--from", "nothing"], "no run 'nothing' is on record"),
         (["run", "d", "--set", "profile=quick", "start=../x"], "no such run is on record"),
         (["runs", "epoch=3"], "Error: unknown parameter 'epoch': did you mean 'epochs'?"),
+        (["runs", "force=maybe"], "unknown parameter 'force'"),
         (["show", "a"], "no run 'a' is on record"),
         (["show", "x" * 10_000], f"no run '{'x' * 200}' is on record"),
         (["diff", "a", "b"], "no run 'a' is on record"),

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ccbook import parameters, perform
+from ccbook import chapters, parameters, perform
 from ccbook.machine import kernels, progress, workers
 from ccbook.records import history, verification
 from ccbook.records.run import ARTEFACTS, RunError, read
@@ -58,6 +58,14 @@ def test_a_run_of_the_largest_seed_and_of_lambdas_that_hardly_differ_is_read_aga
 )
 def test_only_a_run_that_has_the_values_matches(run, wanted, there):
     assert history.matching([run], wanted) == [run] * there
+
+
+def test_what_a_profile_made_of_a_run_is_not_what_the_run_changed(run):
+    larger = history.derived("a_direct", {"profile": "paper"}, run.id)
+    usual = parameters.check("a_direct", chapters.defaults("a_direct"))
+    assert (larger.seeds, larger.epochs) == (usual.seeds, usual.epochs)
+    assert larger.hidden == run.parameters.hidden != usual.hidden
+    assert history.derived("a_direct", {}, run.id) == run.parameters
 
 
 def test_the_recorded_posterior_gives_the_recorded_kl(run):

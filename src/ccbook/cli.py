@@ -184,7 +184,7 @@ def main() -> None:
               help="What differs from the chapter, as many as you like.")  # fmt: skip
 @click.argument("more", nargs=-1, metavar="", shell_complete=_complete_name)
 @click.option("--from", "origin", metavar="RUN", shell_complete=_complete_run,
-              help="Start from a run's parameters; of another method's run, from those it changed.")  # fmt: skip
+              help="Take over the parameters that RUN changed, where METHOD has them.")  # fmt: skip
 @DRY_RUN
 @click.option("--with-start", is_flag=True, help="Make the run that a fine-tuning starts from, if it isn't on record.")
 @click.option("--notebook", type=TO_FILE, callback=_new_file, help="Write the executed chapter to a new file as well.")

@@ -179,9 +179,9 @@ const explorer = (() => {
   function kept({ ratios, sorted }, percent) {
     const remove = Math.floor(ratios.length * percent / 100), keep = new Uint8Array(ratios.length).fill(1);
     if (!remove) return keep;
-    const bound = sorted()[remove - 1];
+    const inOrder = sorted(), bound = inOrder[remove - 1];
     let equals = remove;
-    while (equals && sorted()[equals - 1] === bound) equals--;
+    while (equals && inOrder[equals - 1] === bound) equals--;
     let left = remove - equals;
     for (let i = 0; i < keep.length; i++) if (ratios[i] < bound || (ratios[i] === bound && left-- > 0)) keep[i] = 0;
     return keep;

@@ -94,22 +94,19 @@ def describe(values: Mapping[str, Any]) -> str:
 def derived(chapter: str, changed: Mapping[str, Any], origin: str | None) -> Parameters:
     """Parameters for a chapter: its own, under those of another run, under those that are changed. Raises: RunError.
 
-    Args: origin, a run's name; of another chapter's run only what it changed is taken, where this chapter has it.
+    Args: origin, a run's name; taken is what it changed, where this chapter has it.
     """
     values = chapters.defaults(chapter)
     if origin is not None:
         p = find(origin).parameters
-        own = changes(p)
-        taken = p.model_dump(mode="json") if p.chapter == chapter else own
-        if "start" not in own or p.chapter != chapter:
-            taken.pop("start", None)  # follows from the others
-        values |= {n: value for n, value in taken.items() if n in values}
+        shared = values.keys() - ({"start"} if p.chapter != chapter else set())  # a start follows from the others
+        values |= {n: value for n, value in changes(p).items() if n in shared}
     return uncut(chapter, values | dict(changed), changed)
 
 
 def matching(whole: Sequence[Run], wanted: Mapping[str, str]) -> list[Run]:
     """The runs that have these parameters, each cast as if a run were asked for with it. Raises: ParameterError."""
-    known = dict.fromkeys(name for chapter in chapters.names() for name in chapters.defaults(chapter))
+    known = dict.fromkeys(n for chapter in chapters.names() for n in chapters.defaults(chapter) if n != "force")
     if faults := [unknown(name, known) for name in wanted if name not in known]:
         raise ParameterError("; ".join(faults))
 
