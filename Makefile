@@ -91,4 +91,4 @@ lock: setup  ## requirements*.lock from pyproject.toml, with hashes; UPGRADE=--u
 	@rm requirements.all
 
 clean:  ## remove pages and notebooks; digits, runs and results stay
-	rm -rf book/html book/source book/build book/notebooks book/explorer book/reruns book/screenshots book/sweeps book/quick .snakemake book/runs/.partial-* data/.download-*
+	rm -rf book/html book/site.made book/source book/build book/notebooks book/explorer book/reruns book/screenshots book/sweeps book/quick .snakemake book/runs/.partial-* data/.download-*

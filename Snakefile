@@ -1,6 +1,7 @@
 """From the data to the site: snakemake --cores all [--config profile=quick]."""
 
 import os
+import re
 from pathlib import Path
 
 from ccbook import chapters
@@ -16,6 +17,7 @@ RUNS.mkdir(parents=True, exist_ok=True)  # a folder's time is that of the last r
 STATIC = sorted(str(path) for path in Path("chapters/_static").rglob("*.*"))
 PROFILES = sorted(str(path) for path in Path("profiles").rglob("*.*"))  # the guide shows them
 PACKAGE = sorted(str(path) for path in Path("src").rglob("*.*") if path.suffix in (".py", ".csv", ".css", ".js"))
+PACKAGE += ["requirements.lock"]  # another torch makes other runs
 RECORDED = [f"book/results/{file}" for file in ("bench.csv", "bench.json", "scaling.csv", "precision.csv")]
 
 
@@ -39,6 +41,14 @@ NEEDS |= {
     "reruns": [RUNS, *page(*CHAPTERS, *TRAIN)],
 }
 PAGES_IN_ALL = len(NEEDS)
+RUN = rf"\b(?:{'|'.join(CHAPTERS)})-[0-9a-f]{{12}}\b"
+for made in map(Path, page(*CHAPTERS, *TRAIN)):  # one of a run that is no longer on record is made again
+    named = set(re.findall(RUN, made.read_text())) if made.is_file() else set()
+    if not all((RUNS / name / "receipt.json").is_file() for name in named):
+        made.unlink()
+MADE = BOOK / "site.made"  # the site's output: Snakemake deletes that first, and the site stays until there is another
+if not (BOOK / "html/index.html").is_file():
+    MADE.unlink(missing_ok=True)
 FILES = {  # what a page writes beside itself
     "results": [*(f"results/table{k}.csv" for k in (1, 2, 3)), "results/figure1.csv", "results/figure1.svg", "results/scoreboard.md"],
     "claims": ["results/claims.csv"],
@@ -78,7 +88,7 @@ rule site:
         toc="_toc.yml",
         citation="CITATION.cff",  # each page says how to cite it
     output:
-        f"{BOOK}/html/index.html",
+        touch(MADE),
     params:
         banner=f"Profile {PROFILE}: numbers for a look only, from few digits and one seed" if PROFILE != "paper" else "",
     shell:

@@ -112,6 +112,12 @@ def papers_own_run(letter: str, **changes: float) -> Run:
     return cast(Run, SimpleNamespace(metrics=table, curves=curves, parameters=SimpleNamespace(method=letter)))
 
 
+def test_a_loss_that_is_the_allowed_one_to_a_digit_is_allowed():
+    for right in range(100, 1_001):
+        curves = pd.DataFrame({0: [right / 1_000], 50: [(right - 50) / 1_000], 90: [(right - 51) / 1_000]})
+        assert cells.removable(curves, 0.05).item() == 50
+
+
 def test_the_distance_is_zero_for_the_papers_own_numbers_and_counts_in_tolerances():
     rows = distance.differences(papers_own_run("a"))
     assert len(rows) == 12 + (printed.curves()["method"] == "a").sum()

@@ -27,6 +27,10 @@ def test_the_papers_entry_is_that_of_the_books_bibliography():
     assert [str(person) for person in paper.persons["author"]] == names
 
 
+def test_a_runs_name_is_written_as_latex_reads_it():
+    assert r"page ``a\_direct-000000000001''" in citation.bibtex("a_direct-000000000001")
+
+
 def test_every_page_says_how_to_cite_it_in_words_and_to_scholar(site):
     pages = all_pages(site)
     cited = [page for page in pages if parsed(page).select(".cite")]

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -61,7 +61,7 @@ def runs() -> Mapping[str, Run]:
             id=f"run-{letter}",
             metrics=pd.DataFrame(metrics, columns=columns),
             curves=pd.DataFrame(curves, columns=["method", "lam", "seed", "pruned_percent", "accuracy"]),
-            parameters=SimpleNamespace(profile="paper", chapter=METHODS[letter].name, method=letter),
+            parameters=SimpleNamespace(profile="paper", device="cpu", chapter=METHODS[letter].name, method=letter),
             receipt={"seconds": SECONDS[letter], "cores": 1, "git": {"commit": "0" * 40}},
         )
     return cast(Mapping[str, Run], made)
@@ -99,6 +99,14 @@ def test_the_rivals_sentence_names_each_lambda_once_with_the_accuracies_of_both(
     assert "There is no clear difference at λ = 1 (91.0% against 91.0%). " in text
     assert "(b) takes 4.0 seconds of one core for each λ, (c) 510.0 seconds once" in text
     assert f"from {510 // 4 + 1} values of λ on" in text
+
+
+def test_of_one_seed_the_rivals_sentence_names_equal_accuracies_too(runs):
+    for letter in "bc":
+        first = runs[letter].metrics.query("seed == 0")
+        cast(Any, runs[letter]).metrics = first.assign(accuracy=first["accuracy"].where(first["lam"] != 1, 0.91))
+    text = conclusions.rival(cost.of_runs(runs), runs, "c")
+    assert "There is no clear difference at λ = 1 (" in text
 
 
 def test_what_can_be_removed_keeps_the_accuracy_within_the_loss(runs):

@@ -24,7 +24,7 @@ def run(evidence: list[float], used: list[int]) -> Run:
     metrics = pd.DataFrame({"lam": LAMS, "seed": 0, "evidence": evidence})
     metrics = metrics.assign(kl=[80, 40, 20, 10], log_likelihood=[-10, -20, -40, -80])
     receipt = {"data": {"train": 10}, "git": {"commit": None}, "seconds": 1.0}
-    parameters = SimpleNamespace(prior_std=0.1, profile="paper", chapter="a_direct")
+    parameters = SimpleNamespace(prior_std=0.1, profile="paper", device="cpu", chapter="a_direct")
     return cast(Run, SimpleNamespace(posterior=q, metrics=metrics, parameters=parameters, receipt=receipt, id="run"))
 
 

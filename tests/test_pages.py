@@ -43,6 +43,8 @@ def test_500_runs_open_within_two_seconds_and_filter_as_one_types(run, tmp_path)
         for text, shown, words in (
             ("hidden=7", 5, "5 of 500 runs"),
             ("HIDDEN=7 batch_size=128", 1, "1 of 500 runs"),
+            ("batch_size=12", 1, "1 of 500 runs"),  # and not 120 to 129
+            ("atch_size=12", 11, "11 of 500 runs"),
             ("zzz", 0, "0 of 500 runs"),
             ("", 500, "500 runs"),
         ):

@@ -47,6 +47,20 @@ def test_chapters_that_train_at_once_share_the_line_until_they_end(tmp_path):
     assert [path.name for path in other.parent.iterdir()] == ["other"]
 
 
+def test_a_line_that_cant_be_shared_ends_no_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    with terminal() as drawn, progress.bar(tmp_path / "file" / "runs", "a_direct", 10):
+        assert "a_direct 0%: epoch 0/10" in drawn()
+
+
+def test_a_run_that_is_asked_for_twice_is_made_once(small, monkeypatch):
+    jobs = [("a_direct", small | {"prior_std": std}) for std in (0.2, 0.4, 0.2)]
+    with terminal() as drawn:
+        made = perform.perform_all(jobs, "cpu")
+        assert "0 of 2 runs" in drawn()
+    assert made[0] == made[2] != made[1]
+
+
 def test_of_many_runs_the_line_says_how_many_are_done_and_how_long_the_others_take(small, run):
     jobs = [("a_direct", small | {"prior_std": std}) for std in (0.1, 0.2, 0.4)]  # the first is on record
     with terminal() as drawn:

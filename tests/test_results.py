@@ -90,7 +90,7 @@ def runs(monkeypatch) -> Mapping[str, Run]:
     for letter, (accuracy, evidence, (once, each)) in METHODS.items():
         metrics = pd.DataFrame({"lam": printed.LAMBDAS, "accuracy": accuracy, "evidence": evidence})
         receipt = {"git": {"commit": None}, "seconds": 1.0}
-        parameters = SimpleNamespace(chapter="a_direct", profile="paper")
+        parameters = SimpleNamespace(chapter="a_direct", profile="paper", device="cpu")
         made[letter] = SimpleNamespace(metrics=metrics, id=letter, receipt=receipt, parameters=parameters)
         priced[letter] = {"seconds_once": once, "seconds_each": each}
     monkeypatch.setattr(cost, "of_runs", lambda runs: pd.DataFrame(priced).T.rename_axis("method"))
@@ -177,7 +177,7 @@ def test_a_fine_tuning_is_drawn_before_and_after_with_b_and_from_half_where_all_
         rows = [(letter, lam, seed, percent, height - 0.1 * seed - percent / 1000)
                 for lam in (1, 10, 100) for seed in (0, 1) for percent in (0, 50, 90)]  # fmt: skip
         curves = pd.DataFrame(rows, columns=["method", "lam", "seed", "pruned_percent", "accuracy"])
-        parameters = SimpleNamespace(method=letter, chapter=f"{letter}_x", profile="paper", epochs=1)
+        parameters = SimpleNamespace(method=letter, chapter=f"{letter}_x", profile="paper", device="cpu", epochs=1)
         return cast(Run, SimpleNamespace(curves=curves, parameters=parameters))
 
     drawn: list = []

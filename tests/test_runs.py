@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
@@ -66,6 +68,25 @@ def test_what_a_profile_made_of_a_run_is_not_what_the_run_changed(run):
     assert (larger.seeds, larger.epochs) == (usual.seeds, usual.epochs)
     assert larger.hidden == run.parameters.hidden != usual.hidden
     assert history.derived("a_direct", {}, run.id) == run.parameters
+
+
+def test_a_process_that_has_read_other_sources_records_no_run(run, small, monkeypatch):
+    monkeypatch.setitem(perform.IMPORTED, "direct", "of a file edited since then")
+    assert perform.perform("a_direct", small) == run
+    with pytest.raises(RunError, match="restart the kernel"):
+        perform.perform("a_direct", small | {"prior_std": 1.0})
+    assert on_record() == [run]
+
+
+def test_a_chapter_that_is_stopped_leaves_no_part_of_a_notebook(run, tmp_path, monkeypatch):
+    def stopped(source, target, *_, **__):
+        Path(target).write_text("{")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("papermill.execute_notebook", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        history.execute(run, tmp_path / "new" / "a.ipynb")
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_the_recorded_posterior_gives_the_recorded_kl(run):

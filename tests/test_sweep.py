@@ -333,6 +333,21 @@ def test_ctrl_c_cancels_the_jobs_of_a_cluster_without_accounts_too(folder, tmp_p
     assert not list(record.glob("[!.]*"))
 
 
+def test_a_sweep_on_digits_that_changed_since_then_is_made_anew(tmp_path, folder, record):
+    file = tmp_path / "grid #1: a.yaml"  # Snakemake would read such a name as YAML
+    file.write_text(f"methods: [a]\ndatasets: [{folder}]\nset: {{profile: quick, hidden: [4], epochs: 1, lambdas: 1}}")
+    ended(ccbook("sweep", file))
+    (first,) = on_record()
+    labels = folder / idx.FILES[1]
+    content = bytearray(labels.read_bytes())
+    content[-1] = (content[-1] + 1) % 3
+    labels.write_bytes(content)
+    ended(ccbook("sweep", file))
+    assert len(on_record()) == 2
+    (listed,) = sweeps.all_sweeps()[0]
+    assert first.id not in listed.runs
+
+
 def test_an_executor_that_isnt_installed_is_named(grid):
     said = ended(ccbook("sweep", grid(), "--executor", "moon"), 2)
     assert "pip install snakemake-executor-plugin-moon" in said

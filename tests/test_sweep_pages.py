@@ -74,6 +74,31 @@ def test_a_picture_has_a_panel_for_each_metric_and_says_where_the_best_is(rows):
     assert len(sweep_pages.figure(rows, "schedule").axes) == len(run_pages.METRICS)
 
 
+@pytest.mark.parametrize("parameter", ["prior_std", "schedule", "shuffle", "chapter"])
+def test_a_picture_of_one_lambda_has_a_point_for_each_value(rows, parameter):
+    alone = rows[rows["lam"] == 10].assign(shuffle=lambda own: own["batch_size"] > 50)
+    first = sweep_pages.figure(alone, parameter).axes[0]
+    drawn = {round(float(y), 6) for line in first.lines for y in np.asarray(line.get_ydata()) if np.isfinite(y)}
+    assert set(alone.groupby(parameter)["accuracy"].mean().round(6)) <= drawn
+
+
+def test_a_folder_of_digits_is_no_number_whatever_its_name(run, folder):
+    values = run.receipt["parameters"]
+    for k, name in enumerate(("1.0.1", "2024")):
+        like(run, f"a_direct-{k:012x}", parameters=values | {"dataset": str(folder.with_name(name))})
+    shutil.rmtree(run.folder)
+    rows = sweep_pages.measured(on_record())
+    assert set(rows["dataset"]) == {"1.0.1", "2024"}
+    assert sweep_pages.figure(rows, "dataset").axes
+
+
+def test_a_grid_under_another_name_is_the_same_sweep(run, folder):
+    for name in ("grid.yaml", "renamed.yaml"):
+        sweeps.keep(Path(name), GRID.format(folder=folder), ["a", "b"], [run.id], [])
+    (sweep,) = sweeps.all_sweeps()[0]
+    assert sweep.file == "renamed.yaml"
+
+
 def test_the_best_runs_are_the_best(rows):
     best = sweep_pages.best(rows, "accuracy")
     for lam, part in rows.groupby("lam"):

@@ -21,7 +21,8 @@ def bibtex(page: str) -> str:
     """The entries of the book, with the title of a page, and of the paper, as in the bibliography."""
     book = works()[0]
     names = " and ".join(f"{{{author['name']}}}" for author in book["authors"])
-    note = f"Version {book['version']}" + (f", page ``{page}''" if page else "")
+    title = re.sub(r"([_&%#$])", r"\\\1", page)  # as LaTeX reads it
+    note = f"Version {book['version']}" + (f", page ``{title}''" if page else "")
     fields = {"author": names, "title": f"{{{book['title']}}}", "year": book["date-released"].year, "note": note}
     own = "".join(f",\n  {name} = {{{value}}}" for name, value in fields.items())
     entries = re.split(r"^(?=@)", (ROOT / "chapters" / "references.bib").read_text(), flags=re.MULTILINE)

@@ -19,6 +19,7 @@ from ccbook.machine import download, kernels, progress, workers
 from ccbook.machine.idx import fingerprint
 from ccbook.parameters import Hypernetwork, Parameters, check
 from ccbook.records import history, store, verification
+from ccbook.records.provenance import code, sources
 from ccbook.records.run import Run, RunError
 from complexity_control import pruning, training
 from complexity_control.digits import Digits
@@ -27,6 +28,7 @@ from complexity_control.posterior import Params, Posterior, from_flat, to_flat
 from complexity_control.training import DivergedError, Gradient, Model
 
 UNKNOWN = 60.0  # seconds, taken for a run of a kind that has none on record
+IMPORTED = {chapter.function: code(sources(chapter.function)) for chapter in chapters.METHODS.values()}
 
 Job = tuple[list[Model], Params | None]  # a stack of models, and the tensors that a fine-tuning starts from
 
@@ -63,28 +65,30 @@ def perform_all(jobs: Sequence[tuple[str, dict]], device: str) -> list[Run | str
     """
     at_once = torch.get_num_threads() if device == "cpu" else 1
     planned = [check(chapter, values) for chapter, values in jobs]
+    distinct = list(dict.fromkeys(planned))
     # of a kind that has no run on record nothing is known
     seconds = [0.0 if found else expected.seconds if expected else UNKNOWN
-               for _, found, expected in history.outlook(planned)]  # fmt: skip
-    order = sorted(range(len(jobs)), key=lambda k: -seconds[k])  # the longest first: at the end few cores wait
-    number = iter(range(1, len(jobs) + 1))
-    with progress.bar(store.home(), f"0 of {len(jobs)} runs", sum(seconds), progress.ALL) as bar:
+               for _, found, expected in history.outlook(distinct)]  # fmt: skip
+    # the longest first: at the end few cores wait
+    order = sorted(zip(distinct, seconds, strict=True), key=lambda job: -job[1])
+    number = iter(range(1, len(order) + 1))
+    with progress.bar(store.home(), f"0 of {len(order)} runs", sum(seconds), progress.ALL) as bar:
 
         def on_run(expected: float) -> None:
-            bar.set_description_str(f"{next(number)} of {len(jobs)} runs", refresh=False)
+            bar.set_description_str(f"{next(number)} of {len(order)} runs", refresh=False)
             bar.update(expected)
 
-        made = workers.run(_one_of_many, [(*jobs[k], seconds[k]) for k in order], at_once, on_run)
-    outcomes = dict(zip(order, made, strict=True))
-    return [outcomes[k] for k in range(len(jobs))]
+        made = workers.run(_one_of_many, order, at_once, on_run)
+    outcomes = dict(zip([p for p, _ in order], made, strict=True))
+    return [outcomes[p] for p in planned]
 
 
 def _one_of_many() -> Callable[..., Run | str]:
-    def run_or_words(chapter: str, values: dict, seconds: float, on_run: Callable[[float], object]) -> Run | str:
+    def run_or_words(p: Parameters, seconds: float, on_run: Callable[[float], object]) -> Run | str:
         try:
-            return perform(chapter, values)
+            return perform(p.chapter, p.model_dump(exclude={"chapter"}))
         except DivergedError as error:
-            return f"({chapter[0]}): {str(error).split(':')[0]}"
+            return f"({p.method}): {str(error).split(':')[0]}"
         finally:
             on_run(seconds)
 
@@ -104,6 +108,9 @@ def verify(run: Run) -> verification.Verification:
 def _trained(p: Parameters, digits: Digits, begin: Run | None) -> Iterator[Run]:
     """A run in a folder of its own, which is gone afterwards unless the run is kept."""
     store.check_place(p, digits)
+    if code(sources(function := chapters.METHODS[p.method].function)) != IMPORTED[function]:
+        raise RunError("the sources of complexity_control were edited since this process has read them. Start it anew; "
+                       "in Jupyter, restart the kernel")  # fmt: skip
     draft = store.draft(p, digits)  # before the training: an edit of the sources from now on makes another run
     began = time.perf_counter()
     steps = training.steps(len(digits.train_labels), p.settings)

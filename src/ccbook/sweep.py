@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -23,7 +24,6 @@ from ccbook import ROOT, chapters, parameters
 from ccbook.machine import download
 from ccbook.parameters import FineTuning, Parameters
 from ccbook.records import history, store, sweeps
-from ccbook.records import run as runs
 from ccbook.wording import duration
 
 MOST = 10_000  # runs of one file; more is a slip of the finger
@@ -180,8 +180,9 @@ def perform(file: Path, jobs: Plan, at_once: int, cores: int | None, executor: s
         raise SweepError(f"no executor {executor!r} is installed: pip install {plugin.replace('_', '-')}")
     folder = store.home().absolute().parent / "sweeps" / f"{file.stem}-{_short(str(file.resolve()))}"
     stamps = {name: folder / "done" / f"{name}.json" for name in jobs}
+    load = cache(partial(download.load, fetching=False))
     for name, stamp in stamps.items():
-        if not _is_made(jobs[name], stamp):
+        if not _is_made(jobs[name], stamp, load):
             for stale in (stamp, folder / "log" / f"{name}.txt"):
                 stale.unlink(missing_ok=True)
     cores = cores or (max(1, (os.cpu_count() or 1) // at_once) if executor == "local" else 1)
@@ -192,7 +193,7 @@ def perform(file: Path, jobs: Plan, at_once: int, cores: int | None, executor: s
     folder.mkdir(parents=True, exist_ok=True)
     written.write_text(content)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "sweep.smk"), "--directory", str(folder)]
-    command += ["--config", f"plan={written}", f"parent={os.getpid()}", f"patience={PATIENCE}"]
+    command += ["--config", f"plan={written.name}", f"parent={os.getpid()}", f"patience={PATIENCE}"]
     command += ["--keep-going", "--nolock", "--rerun-incomplete"]
     # where a cluster shares no file system but a volume, a profile's storage provider puts a job's files here
     command += ["--rerun-triggers", "input", "--default-storage-prefix", str(folder)]
@@ -211,12 +212,11 @@ def perform(file: Path, jobs: Plan, at_once: int, cores: int | None, executor: s
     return {name: _reason(folder, name, jobs[name].needs in failed) for name in failed}
 
 
-def _is_made(job: Job, stamp: Path) -> bool:
-    """Whether its run is on record, and what the code as it stands would make, from the start that it would make."""
+def _is_made(job: Job, stamp: Path, load: Callable) -> bool:
+    """Whether the run that would be found on record is the one that the job has made."""
     with contextlib.suppress(OSError, ValueError):
-        if name := _run_of(stamp):
-            made = runs.read(store.home() / name, "*.csv")
-            return made.current and history.changes(made.parameters) == history.changes(job.parameters)
+        found = history.sought(job.parameters, startless=True, load=load)[3]
+        return found is not None and found.id == _run_of(stamp)
     return False
 
 

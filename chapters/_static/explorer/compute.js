@@ -15,8 +15,8 @@ const explorer = (() => {
   const FEEDS = { scaled: (lam) => lam / 100, log: Math.log10, raw: (lam) => lam };
   const models = {};
   const parts = {};
-  let arrived; // called when a model's parameters or the digits are here
-  const waiting = new Promise((resolve) => { arrived = resolve; });
+  let arrived, failed; // called when all parameters and the digits are here, or when some can't be read
+  const waiting = new Promise((resolve, reject) => { [arrived, failed] = [resolve, reject]; });
 
   // ---- numbers -------------------------------------------------------------------------------------------------
 
@@ -28,7 +28,14 @@ const explorer = (() => {
 
   /** What the scripts of parameters and digits call. */
   async function receive(name, about, packed) {
-    const buffer = await unpack(packed);
+    try {
+      take(name, about, await unpack(packed));
+    } catch (error) { // of a browser that can't unpack, or of a file that is cut short
+      failed(error);
+    }
+  }
+
+  function take(name, about, buffer) {
     if (name === "digits") {
       Object.assign(parts, readDigits(about, new Uint8Array(buffer)));
     } else {

@@ -303,6 +303,7 @@
   }
 
   pad.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (step) {
       const from = { ...key };
@@ -343,7 +344,7 @@
     get("more").addEventListener("click", () => { shown = (shown + 7) % explorer.parts.test.length; drawDigits(); });
     get("clear").addEventListener("click", clear);
     update();
-  });
+  }).catch((error) => { get("status").textContent = `The explorer can't compute in this browser (${error.message}).`; });
   for (const name of ["digits", ...Object.keys(explorer.METHODS), explorer.BESIDE]) {
     const script = document.createElement("script");
     script.src = `_static/explorer/${name}.js`;

@@ -72,8 +72,10 @@ def command(page: str, runs: Iterable[Run]) -> str:
     run = next(iter(runs), None)  # a page of several runs gives them all one profile
     if run and run.parameters.chapter == page:
         return f"{history.command(run.parameters, public=True)} --notebook {page}.ipynb"
-    profile = f" -p profile {run.parameters.profile}" if run and run.parameters.profile != "paper" else ""
-    return f"papermill chapters/{page}.ipynb {page}.ipynb{profile}"
+    usual = {"profile": "paper", "device": "cpu"}
+    given = {name: getattr(run.parameters, name) for name in usual} if run else usual
+    changed = [f" -p {name} {value}" for name, value in given.items() if value != usual[name]]
+    return f"papermill chapters/{page}.ipynb {page}.ipynb{''.join(changed)}"
 
 
 def checksum(text: str) -> str:

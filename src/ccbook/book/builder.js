@@ -91,7 +91,8 @@
     const rated = method.past.map(([past, seconds]) => [past / size, seconds]);
     const close = rated.filter(([ratio]) => ratio > 0.1 && ratio < 10);
     const rates = (close.length ? close : rated).map(([ratio, seconds]) => seconds / ratio).sort((a, b) => a - b);
-    if (p.device !== "cpu" || !rates.length || !size) return "unknown: no run of this kind is in the book";
+    if (!size) return "as long as the folder's digits take";
+    if (p.device !== "cpu" || !rates.length) return "unknown: no run of this kind is in the book";
     const cores = models * steps > known.worth ? Math.min(known.cores, models) : 1;
     const quantile = (share) => {
       const place = share * (rates.length - 1), [low, high] = [Math.floor(place), Math.ceil(place)];
@@ -183,7 +184,11 @@
   });
   copy.addEventListener("click", async () => {
     getSelection().selectAllChildren(line);
-    await navigator.clipboard.writeText(line.textContent).catch(() => document.execCommand("copy"));
+    try {
+      await navigator.clipboard.writeText(line.textContent); // which a page on plain http hasn't got
+    } catch {
+      document.execCommand("copy");
+    }
     copy.textContent = "Copied";
     setTimeout(() => { copy.textContent = "Copy the command"; }, 2000);
   });

@@ -64,7 +64,7 @@ def rival(priced: pd.DataFrame, runs: Mapping[str, Run], letter: str) -> str:
     pair = [runs[m].metrics.set_index(["lam", "seed"])["accuracy"] for m in ("b", letter)]
     direct, ours = (accuracy.groupby("lam").mean() for accuracy in pair)
     gap, half, text = direct - ours, (pair[0] - pair[1]).groupby("lam").apply(interval), ""
-    clear = ~(gap.abs() <= half)
+    clear = ~(gap.abs() <= half) & (gap != 0)
     for who, found in (("(b) is more accurate", clear & (gap > 0)), (f"({letter}) is more accurate", clear & (gap < 0)),
                        ("There is no clear difference", ~clear)):  # fmt: skip
         places = [f"λ = {lam:g} ({direct[lam]:.1%} against {ours[lam]:.1%})" for lam in found.index[found]]

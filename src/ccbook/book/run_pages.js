@@ -3,12 +3,15 @@
   const registry = document.currentScript.parentElement;
   const [input, counter, body] = ["input", "output", "tbody"].map((name) => registry.querySelector(name));
   const rows = [...body.rows];
+  const whole = new Map(rows.map((row) => [row, new Set(row.dataset.words.split(" "))]));
 
   const filter = () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    // hidden=50 isn't hidden=500, where a run has it; until it is typed whole it is a part
+    const exact = new Set(words.filter((word) => word.includes("=") && rows.some((row) => whole.get(row).has(word))));
     let shown = 0;
     for (const row of rows) {
-      row.hidden = !words.every((word) => row.dataset.words.includes(word));
+      row.hidden = !words.every((word) => (exact.has(word) ? whole.get(row).has(word) : row.dataset.words.includes(word)));
       shown += !row.hidden;
     }
     counter.value = words.length ? `${shown} of ${rows.length} runs` : `${rows.length} run${rows.length === 1 ? "" : "s"}`;

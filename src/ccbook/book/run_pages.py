@@ -14,7 +14,7 @@ from ccbook.book import builder, plots
 from ccbook.book.formats import TITLES, mark, metric, summary, typed
 from ccbook.chapters import METHODS, defaults
 from ccbook.compare import printed
-from ccbook.records import history
+from ccbook.records import history, store
 from ccbook.records.run import Run
 from ccbook.records.sweeps import Sweep
 from ccbook.wording import count
@@ -35,8 +35,9 @@ def registry(runs: Sequence[Run], faults: Sequence[str] = ()) -> HTML:
         f'<th scope="col"><button type="button" data-largest="{int(title in LARGEST_FIRST)}">{title}</button></th>'
         for title in COLUMNS
     )
+    home = f"{store.home()}/"  # on a page, where the record lies is nobody's business
     body = "\n".join(_row(run, row) for run, row in zip(runs, history.listing(runs).to_dict("records"), strict=True))
-    damaged = "".join(f"<li>{escaped(fault)}</li>" for fault in faults)
+    damaged = "".join(f"<li>{escaped(fault.replace(home, ''))}</li>" for fault in faults)
     style, script = (Path(__file__).with_suffix(kind).read_text() for kind in (".css", ".js"))
     return HTML(f"""<div class="registry">
 <style>{style}</style>

@@ -72,7 +72,7 @@ def measured(runs: Sequence[Run]) -> pd.DataFrame:
     for name in rows.select_dtypes(["object", "string"]):
         # a method may lack it
         rows[name] = rows[name].map(lambda value, name=name: _typed(name, value), na_action="ignore")
-        if rows[name].str.fullmatch(r"-?[\d.]+", na=False).all():  # lists of one number
+        if name != "dataset" and rows[name].str.fullmatch(r"-?\d+(\.\d+)?", na=False).all():  # lists of one number
             rows[name] = pd.to_numeric(rows[name])
     return rows
 
@@ -104,13 +104,14 @@ def figure(rows: pd.DataFrame, parameter: str) -> Figure:
     drawn: dict[str, Any] = {"y": "value", "hue": hue, "palette": hue and plots.palette(lambdas), "row": "metric",
                              "legend": hue and "full", "errorbar": ("pi", 100), **SIZE}  # fmt: skip
     facets = {"sharey": False, "legend_out": False}
-    markers = [plots.MARKERS[k % len(plots.MARKERS)] for k in range(len(lambdas) if hue else 1)]
+    markers = [plots.MARKERS[k % len(plots.MARKERS)] for k in range(len(lambdas))]
+    drawn |= {"markers": markers} if hue else {"marker": "o"}
     if numbers:
-        drawn |= {"style": hue, "markers": markers, "dashes": False} if hue else {"marker": "o"}
+        drawn |= {"style": hue, "dashes": False} if hue else {}
         grid = sns.relplot(long, x=parameter, kind="line", facet_kws=facets, **drawn)
     else:
         words = long[parameter].map(lambda value: f"({value[0]})" if parameter == "chapter" else str(value))
-        drawn |= {"dodge": 0.4 * bool(hue), "linestyle": "none", "legend": bool(hue), "markers": markers}
+        drawn |= {"dodge": 0.4 * bool(hue), "linestyle": "none", "legend": bool(hue)}
         grid = sns.catplot(long.assign(**{parameter: words}), x=parameter, kind="point", **facets, **drawn)
     for name, ax in grid.axes_dict.items():
         ax.set_title(TITLES[name], fontsize="medium")

@@ -17,6 +17,7 @@ COLUMNS = ["table", "quantity", "method", "lam", "paper", "mean", "sd", "low", "
 COLUMNS += ["difference", "seeds", "run", "verdict"]
 # the former rules left open whether Table 1's accuracy is the whole network's
 FORMERLY_READ_AS = {"accuracy_curve_mean": ["accuracy", "accuracy_curve_mean"]}
+ROUNDING = 1e-9  # of a share, and of a count as a share of it
 # the printed counts imply 20 trained numbers more for each posterior than the paper's network has
 EXTRA = 159_040 / 159_020
 
@@ -94,8 +95,9 @@ def _explained(cell: Mapping[str, Any], run: Run) -> bool:
     own, start = run.metrics.iloc[0], METHODS[cell["method"]].start
     counts = printed.tables().query("quantity == 'updates'").set_index("method")["value"]
     if start:
-        return bool(np.isclose(cell["value"] - counts[start], EXTRA * own["updates"], rtol=1e-9))
-    return bool(np.isclose(cell["value"], EXTRA * (own["updates_shared"] + len(printed.LAMBDAS) * own["updates"])))
+        return bool(np.isclose(cell["value"] - counts[start], EXTRA * own["updates"], rtol=ROUNDING))
+    whole = own["updates_shared"] + len(printed.LAMBDAS) * own["updates"]
+    return bool(np.isclose(cell["value"], EXTRA * whole, rtol=ROUNDING))
 
 
 def _by_seed(run: Run, quantity: str, lam: float) -> np.ndarray:
@@ -113,7 +115,8 @@ def total_updates(metrics: pd.DataFrame) -> pd.Series:
 
 def removable(curves: pd.DataFrame, loss: float) -> pd.Series:
     """Percent of weights that can go before more than `loss` is lost, by lambda; curves: lambda × percent, from 0."""
-    kept = curves.ge(curves[0] - loss, axis="index").cummin(axis="columns")  # until the first fall below the bound
+    # until the first fall below the bound
+    kept = curves.ge(curves[0] - loss - ROUNDING, axis="index").cummin(axis="columns")
     return kept.mul(curves.columns, axis="columns").max(axis="columns")
 
 

@@ -36,10 +36,14 @@ class Bar(tqdm):
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Draw the frames of all processes on one line of the terminal, or its own on a line of the log."""
         if self.fp.isatty():
-            self.own.parent.mkdir(parents=True, exist_ok=True)
-            self.own.write_text(str(self))
+            try:
+                self.own.parent.mkdir(parents=True, exist_ok=True)
+                self.own.write_text(str(self))
+                frames = [*_fresh(self.own.parent)]
+            except OSError:  # no room, or a folder of somebody else's
+                frames = [str(self)]
             columns = os.get_terminal_size(self.fp.fileno()).columns or 1_000  # not every terminal tells
-            self.fp.write("\r" + " | ".join(_fresh(self.own.parent))[: columns - 1] + "\x1b[K")
+            self.fp.write("\r" + " | ".join(frames)[: columns - 1] + "\x1b[K")
         else:
             self.fp.write(f"{self}\n")
         self.fp.flush()
@@ -62,7 +66,8 @@ def bar(folder: Path, what: str, total: float, frame: str = FRAME) -> Iterator[B
             with Bar(own, terminal, what, total, frame) as shown:
                 yield shown
         finally:
-            own.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                own.unlink(missing_ok=True)
             terminal.write("\n" * terminal.isatty())
 
 

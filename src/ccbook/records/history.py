@@ -5,6 +5,7 @@ import difflib
 import json
 import re
 import shlex
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -365,4 +366,7 @@ def execute(run: Run, notebook: Path) -> None:
     p = run.parameters
     values = p.model_dump(mode="json", exclude={"chapter", "force"})
     notebook.parent.mkdir(parents=True, exist_ok=True)
-    papermill.execute_notebook(ROOT / "chapters" / f"{p.chapter}.ipynb", notebook, values, progress_bar=False)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=notebook.parent) as temporary:
+        whole = Path(temporary) / "whole.ipynb"
+        papermill.execute_notebook(ROOT / "chapters" / f"{p.chapter}.ipynb", whole, values, progress_bar=False)
+        whole.replace(notebook)

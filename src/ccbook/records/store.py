@@ -117,8 +117,10 @@ def of_book(profile: str, device: str = "cpu") -> dict[str, Run]:
     for letter, chapter in chapters.METHODS.items():
         values = chapters.defaults(chapter.name) | {"profile": profile, "device": device}
         if not (run := find(*resolve(chapter.name, values)[:2])):
+            elsewhere = f"snakemake --cores all --config profile={profile} device={device}"
+            make = f"make {profile}" if device == "cpu" else elsewhere
             raise RunError(f"chapter {chapter.name} has no run on record with profile {profile}, this code and these "
-                           f"digits in {home()}. Run `make {profile}`, or `ccbook fetch` its run")  # fmt: skip
+                           f"digits in {home()}. Run `{make}`, or `ccbook fetch` its run")  # fmt: skip
         found[letter] = run
     return found
 

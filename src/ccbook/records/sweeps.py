@@ -34,7 +34,11 @@ def keep(file: Path, grid: str, jobs: Iterable[str], runs: list[str], missing: l
     stem = re.sub(r"[^a-z0-9]+", "_", file.stem.lower())[:60] or "_"
     sha256 = hashlib.sha256(" ".join(sorted(jobs)).encode()).hexdigest()
     shown = re.sub(r"[^\w .-]", "_", file.name)[-200:]
-    return put(Sweep(name=f"sweep-{stem}-{sha256[:12]}", file=shown, grid=grid, runs=runs, missing=missing))
+    kept = put(Sweep(name=f"sweep-{stem}-{sha256[:12]}", file=shown, grid=grid, runs=runs, missing=missing))
+    for other in store.home().glob(f"sweep-*-{sha256[:12]}.json"):
+        if other.stem != kept.name:
+            other.unlink(missing_ok=True)
+    return kept
 
 
 def put(sweep: Sweep) -> Sweep:
