@@ -21,6 +21,7 @@ def main(profile: str) -> None:
         runs = {
             letter: perform.perform(chapter.name, chapters.defaults(chapter.name) | changes)
             for letter, chapter in chapters.METHODS.items()
+            if chapter.papers
         }
         columns = cells.judge(runs).set_index(CELL)[["mean", "low", "high", "verdict"]]
         judged[precision] = columns.add_suffix(f"_{precision}")

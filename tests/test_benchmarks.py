@@ -107,7 +107,7 @@ def test_the_verdict_compares_with_autograd_and_with_the_fastest_peer():
 
 
 def test_half_precision_is_judged_by_verdicts_and_intervals():
-    bench = pd.DataFrame({"name": ["ours", "ours-bfloat16"], "ms": [1.0, 0.5]})
+    bench = pd.DataFrame({"name": ["ours", "ours-bfloat16", "ours-compiled"], "ms": [1.0, 0.5, 2.0]})
     cells = pd.DataFrame(
         {
             "table": 3, "quantity": "evidence", "method": list("aab"), "lam": [0.1, 1, np.nan],
@@ -117,7 +117,15 @@ def test_half_precision_is_judged_by_verdicts_and_intervals():
         }
     )  # fmt: skip
     sentence = benchmark_page.bfloat16(Recorded(bench, {}, bench, cells)).data
-    assert "0.50 ms by `precision: bfloat16`, 1.00" in sentence
+    assert "0.50 ms by `precision: bfloat16`" in sentence
+    assert "1.00 by `float32`" in sentence
     assert "Of the 3 verdicts on Tables 1–3, 2 are the same" in sentence
     assert "Table 3, evidence of (a) at λ = 1: agrees, then close" in sentence
     assert "2 means lie in the 95% interval" in sentence
+
+
+def test_half_precision_is_compared_with_the_tables_of_the_book():
+    both = pd.read_csv(formats.folder("paper") / "precision.csv").set_index(["table", "quantity", "method", "lam"])
+    tables = pd.concat(pd.read_csv(formats.folder("paper") / f"table{k}.csv") for k in (1, 2, 3)).set_index(both.index.names)
+    pd.testing.assert_series_equal(both["verdict_float32"], tables["verdict"], check_names=False)
+    assert both["mean_float32"].between(tables["low"], tables["high"])[tables["low"].notna()].all()

@@ -78,3 +78,16 @@ def test_a_build_in_spite_of_kills_is_whole_and_a_changed_byte_stops_the_next(co
     metrics.write_bytes(content.replace(b"a,", b"b,", 1))
     assert build("--forcerun", "site").wait() != 0
     assert f"{metrics.parent.name}/metrics.csv" in log.read_text()
+
+
+def test_a_page_of_a_run_that_was_taken_off_the_record_is_made_again_and_no_other(copy, build):
+    there, gone = "a_direct-000000000001", "b_direct_one_epoch-000000000002"
+    notebooks, recorded = copy / "book" / "quick" / "notebooks", copy / "book" / "runs" / there
+    for name in (there, gone):
+        page = notebooks / f"{name.partition('-')[0]}.ipynb"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(f"Run `{name}`")
+    recorded.mkdir(parents=True)
+    (recorded / "receipt.json").write_text("{}")
+    assert build("--dry-run").wait() == 0, (copy / "build.log").read_text()
+    assert [page.name for page in notebooks.iterdir()] == ["a_direct.ipynb"]

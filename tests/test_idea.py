@@ -62,13 +62,13 @@ def test_a_unit_whose_means_are_zero_and_whose_widths_are_not_the_priors_is_seen
 def test_the_answer_follows_the_numbers():
     text = idea.answer(idea.units(RUNS), RUNS).data
     assert "has 5 of its 5 hidden units in use at λ = 0.1 and 1 at λ = 100: λ sets how complex it is" in text
-    assert "(c) keeps most of its units at every λ (2 to 2), and costs +100% to +100% against (a)" in text
-    assert "(e) keeps most of its units at every λ (2 to 2), and costs +0% to +10% against (a)" in text
+    assert "(c) keeps more than half of its units at every λ (2 to 2), and costs 100% to 100% more than (a)" in text
+    assert "(e) keeps more than half of its units at every λ (2 to 2), and costs 0% to 10% more than (a)" in text
     assert "(g) gives up units as λ grows (5 to 1), and costs −10% to +4% against (a)" in text
     other = {**RUNS, "a": run(DIRECT, FLAT), "c": run([e / 2 for e in DIRECT], FLAT)}
     text = idea.answer(idea.units(other), other).data
     assert "λ doesn't set how complex it is" in text
-    assert "(c) keeps most of its units at every λ (2 to 2), and costs −50% to −50% against (a)" in text
+    assert "(c) keeps more than half of its units at every λ (2 to 2), and costs 50% to 50% less than (a)" in text
 
 
 def test_a_nat_is_1_44_bits_and_a_recorded_network_stays_the_recorded_one(points):

@@ -209,7 +209,7 @@ def test_ctrl_c_or_a_closed_terminal_leaves_no_process_behind(grid, record, sign
         process.send_signal(signum)
         said = process.communicate()[1]
     assert process.returncode == 130
-    assert "the same command goes on from there" in said
+    assert "the same command makes what is missing" in said
     assert "Traceback" not in said
     assert naming(file.parent / "runs") <= before
 

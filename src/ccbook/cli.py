@@ -32,7 +32,7 @@ def _end(*_: object) -> None:
 
 
 def _stopped() -> click.ClickException:
-    return _failure("stopped; what is on record stays, and the same command goes on from there", STOPPED)
+    return _failure("stopped; what is on record stays, and the same command makes what is missing", STOPPED)
 
 
 @contextlib.contextmanager
@@ -257,7 +257,7 @@ def list_runs(filters: tuple, method: str | None, dataset: str | None, form: str
         elif found:
             table = history.listing(found).round({"minutes": 1})
             table["accuracy"] = table["accuracy"].map("{:.4f} at λ = ".format) + table["lam"].map("{:g}".format)
-            table["book"] = table["book"].map({True: "paper", False: ""})
+            table["book"] = table["book"].map({True: "yes", False: ""})
             click.echo(table.drop(columns=["lam", "method"]).to_string(index=False, justify="left"))
         else:
             click.echo(f"no such run is on record in {store.home()}; `ccbook run` makes one")
@@ -279,7 +279,7 @@ def show(name: str, form: str | None) -> None:
             click.echo(json.dumps(history.summary(run), indent=2))
             return
         changed = history.changes(run.parameters)
-        lines = [f"{run.id}{'  of the paper' if history.is_books(run) else ''}\n"]
+        lines = [f"{run.id}{'  of the book' if history.is_books(run) else ''}\n"]
         lines += [f"  {parameter:<14}{json.dumps(value)}{'   (changed)' if parameter in changed else ''}"
                   for parameter, value in run.receipt["parameters"].items()]  # fmt: skip
         lines += [f"\n{formats.metrics(run).to_string()}\n"]

@@ -102,8 +102,11 @@ def answer(counts: pd.DataFrame, runs: Mapping[str, Run]) -> Markdown:
 
     def clause(letter: str) -> str:
         more, (most, least) = evidence[letter] / evidence["a"] - 1, used[letter].iloc[[0, -1]]
-        verb = "keeps most of its units at every λ" if least > most / 2 else "gives up units as λ grows"
+        verb = "keeps more than half of its units at every λ" if least > most / 2 else "gives up units as λ grows"
         price = f"costs {more.min():+.0%} to {more.max():+.0%} against (a)".replace("-", "−")
+        if more.min() * more.max() >= 0:
+            less, greater = sorted(more.abs().agg(["min", "max"]))
+            price = f"costs {less:.0%} to {greater:.0%} {'more' if more.max() > 0 else 'less'} than (a)"
         return f"the {METHODS[letter].title} ({letter}) {verb} ({most:.0f} to {least:.0f}), and {price}"
 
     theirs, ours = ([clause(letter) for letter, chapter in METHODS.items()
@@ -260,7 +263,8 @@ def weight_figure() -> artefacts.Artefact:
     left.legend()
     caption = (
         "One weight: its best posterior, and the one that a straight line in λ gives. Each loses some fit against the "
-        "value that the data want, and pays λ KL (in bars: dark and light)."
+        "value that the data want, and pays λ KL. Right: the sum of the two; in the moving picture it is a bar, dark "
+        "and light."
     )
     alt = f"The posteriors of one weight, and their costs. {' '.join(map(weighed, LAMBDAS))}"
     return artefacts.figure("idea-weight", figure, caption, alt, table)

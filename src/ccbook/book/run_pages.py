@@ -99,7 +99,8 @@ def page(run: Run, book: Run | None, swept: Sequence[Sweep] = ()) -> str:
     if not run.current:
         parts.append("Of earlier code, or of other digits under the dataset's name: run again, it is another run.")
     if own:
-        parts.append("The book's own run: nothing is changed, and the paper's tables are compared with it.")
+        compared = ", and the paper's tables are compared with it" * METHODS[p.method].papers
+        parts.append(f"The book's own run: nothing is changed{compared}.")
     elif changed:
         usual = defaults(p.chapter)
         rows = [[name, typed(name, value), typed(name, usual[name])] for name, value in changed.items()]
