@@ -125,7 +125,8 @@ def test_half_precision_is_judged_by_verdicts_and_intervals():
 
 
 def test_half_precision_is_compared_with_the_tables_of_the_book():
-    both = pd.read_csv(formats.folder("paper") / "precision.csv").set_index(["table", "quantity", "method", "lam"])
-    tables = pd.concat(pd.read_csv(formats.folder("paper") / f"table{k}.csv") for k in (1, 2, 3)).set_index(both.index.names)
+    cell, home = ["table", "quantity", "method", "lam"], formats.folder("paper")
+    both = pd.read_csv(home / "precision.csv").set_index(cell)
+    tables = pd.concat(pd.read_csv(home / f"table{k}.csv") for k in (1, 2, 3)).set_index(cell)
     pd.testing.assert_series_equal(both["verdict_float32"], tables["verdict"], check_names=False)
     assert both["mean_float32"].between(tables["low"], tables["high"])[tables["low"].notna()].all()
