@@ -125,8 +125,9 @@ def test_half_precision_is_judged_by_verdicts_and_intervals():
 
 
 def test_half_precision_is_compared_with_the_tables_of_the_book():
-    cell, home = ["table", "quantity", "method", "lam"], formats.folder("paper")
-    both = pd.read_csv(home / "precision.csv").set_index(cell)
-    tables = pd.concat(pd.read_csv(home / f"table{k}.csv") for k in (1, 2, 3)).set_index(cell)
-    pd.testing.assert_series_equal(both["verdict_float32"], tables["verdict"], check_names=False)
-    assert both["mean_float32"].between(tables["low"], tables["high"])[tables["low"].notna()].all()
+    home = formats.folder("paper")
+    tables = pd.concat(pd.read_csv(home / f"table{k}.csv") for k in (1, 2, 3))
+    both = pd.read_csv(home / "precision.csv").merge(tables, on=["table", "quantity", "method", "lam"])
+    assert len(both) == len(tables) == len(pd.read_csv(home / "precision.csv"))
+    assert both["verdict_float32"].tolist() == both["verdict"].tolist()
+    assert both["mean_float32"].between(both["low"], both["high"])[both["low"].notna()].all()
