@@ -53,7 +53,7 @@ def test_a_line_that_cant_be_shared_ends_no_training(tmp_path):
         assert "a_direct 0%: epoch 0/10" in drawn()
 
 
-def test_a_run_that_is_asked_for_twice_is_made_once(small, monkeypatch):
+def test_a_run_that_is_asked_for_twice_is_made_once(small):
     jobs = [("a_direct", small | {"prior_std": std}) for std in (0.2, 0.4, 0.2)]
     with terminal() as drawn:
         made = perform.perform_all(jobs, "cpu")

@@ -344,7 +344,7 @@
     get("more").addEventListener("click", () => { shown = (shown + 7) % explorer.parts.test.length; drawDigits(); });
     get("clear").addEventListener("click", clear);
     update();
-  }).catch((error) => { get("status").textContent = `The explorer can't compute in this browser (${error.message}).`; });
+  }, (error) => { get("status").textContent = `The explorer can't compute in this browser (${error.message}).`; });
   for (const name of ["digits", ...Object.keys(explorer.METHODS), explorer.BESIDE]) {
     const script = document.createElement("script");
     script.src = `_static/explorer/${name}.js`;
