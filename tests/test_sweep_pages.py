@@ -92,6 +92,19 @@ def test_a_folder_of_digits_is_no_number_whatever_its_name(run, folder):
     assert sweep_pages.figure(rows, "dataset").axes
 
 
+def test_two_folders_of_one_name_are_two_datasets(run, folder):
+    other = like(run, "a_direct-" + "b" * 12, {}, parameters=run.receipt["parameters"] | {"dataset": "/other/own"})
+    runs = [run, other]
+    rows = sweep_pages.measured(runs)
+    assert sweep_pages.varied(rows) == ["dataset"]
+    assert set(rows["dataset"]) == {f"{folder.parent.name}/own", "other/own"}
+    grid = GRID.replace("{folder}", f"{folder}, /other/own")
+    sweep = sweeps.keep(Path("grid.yaml"), grid, [], [one.id for one in runs], [])
+    page = sweep_pages.page(sweep, runs, rows)
+    assert f"datasets: [{folder.parent.name}/own, other/own]" in page
+    assert str(folder) not in page
+
+
 def test_a_grid_under_another_name_is_the_same_sweep(run, folder):
     for name in ("grid.yaml", "renamed.yaml"):
         sweeps.keep(Path(name), GRID.format(folder=folder), ["a", "b"], [run.id], [])

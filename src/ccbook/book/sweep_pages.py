@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from ccbook.book import artefacts, plots
-from ccbook.book.formats import TITLES, in_words, mark, metric, typed
+from ccbook.book.formats import TITLES, in_words, mark, metric
 from ccbook.book.run_pages import METRICS, escaped, fenced, table
 from ccbook.chapters import METHODS
 from ccbook.records import history
 from ccbook.records.run import Run
 from ccbook.records.sweeps import Sweep
-from ccbook.wording import count, duration
+from ccbook.wording import count, duration, word
 
 FEW = 3  # runs that are called the best
 SIZE = {"height": 1.7, "aspect": 2.4}  # of a panel, as seaborn has it
@@ -59,26 +59,35 @@ def _of(sweep: Sweep, runs: Sequence[Run]) -> list[Run]:
 
 
 def _public(sweep: Sweep, runs: Sequence[Run]) -> str:
-    """The grid, in which a folder of digits has its last name alone."""
+    """The grid, in which a folder of digits has its short name."""
     text = sweep.grid
-    for dataset in {run.parameters.dataset for run in runs}:
-        text = text.replace(dataset, Path(dataset).name)
+    for dataset, short in _short_names(runs).items():
+        text = text.replace(dataset, short)
     return text
+
+
+def _short_names(runs: Sequence[Run]) -> dict[str, str]:
+    """What the page calls each dataset: as few of a folder's last names as tell all of them apart."""
+    paths = {run.parameters.dataset: Path(run.parameters.dataset).parts for run in runs}
+    lengths = range(1, max(map(len, paths.values())) + 1)
+    length = next(k for k in lengths if len({parts[-k:] for parts in paths.values()}) == len(paths))
+    return {dataset: str(Path(*parts[-length:])) for dataset, parts in paths.items()}
 
 
 def measured(runs: Sequence[Run]) -> pd.DataFrame:
     """A row for each run and lambda: every parameter, as it is typed, and the mean over seeds of every metric."""
     rows = history.flat_table(runs)
-    for name in rows.select_dtypes(["object", "string"]):
+    rows["dataset"] = rows["dataset"].map(_short_names(runs))
+    for name in rows.drop(columns="dataset").select_dtypes(["object", "string"]):
         # a method may lack it
-        rows[name] = rows[name].map(lambda value, name=name: _typed(name, value), na_action="ignore")
-        if name != "dataset" and rows[name].str.fullmatch(r"-?\d+(\.\d+)?", na=False).all():  # lists of one number
+        rows[name] = rows[name].map(_typed, na_action="ignore")
+        if rows[name].str.fullmatch(r"-?\d+(\.\d+)?", na=False).all():  # lists of one number
             rows[name] = pd.to_numeric(rows[name])
     return rows
 
 
-def _typed(name: str, value: object) -> object:
-    return typed(name, json.loads(value) if isinstance(value, str) and value.startswith("[") else value)
+def _typed(value: object) -> object:
+    return word(json.loads(value) if isinstance(value, str) and value.startswith("[") else value)
 
 
 def varied(rows: pd.DataFrame) -> list[str]:
