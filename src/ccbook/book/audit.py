@@ -123,14 +123,13 @@ def choice(study: pd.DataFrame) -> Markdown:
 
 def map_of_trials(study: pd.DataFrame, runs: Iterable[Run]) -> artefacts.Artefact:
     """Each trial's distance at the lambdas to choose by, across, and at the untouched ones, up; a panel each family."""
-    trained = _numbered(study)[study["seeds"] == study["seeds"].min()]
+    trained = study[study["seeds"] == study["seeds"].min()]
     figure, axes = plt.subplots(1, 2, figsize=(9.5, 7), sharex=True, sharey=True, layout="constrained")
     for (family, rows), ax in zip(trained.groupby("family"), axes, strict=True):
         for k, row in enumerate(rows.itertuples()):
             colour = "black" if row.book else sns.color_palette("colorblind")[k % 10]
             marker = "*" if row.book else plots.MARKERS[k % len(plots.MARKERS)]
-            ax.plot([row.chosen_by], [row.reported], marker, color=colour, label=f"{row.number} {row.trial}")
-            ax.annotate(str(row.number), (row.chosen_by, row.reported), (5, 3), textcoords="offset points")
+            ax.plot([row.chosen_by], [row.reported], marker, color=colour, label=row.trial)
         ax.axvline(1, color="gray", linewidth=0.7)
         ax.axhline(1, color="gray", linewidth=0.7)
         ax.set(xscale="log", yscale="log", xlim=(0.9, 5.5), ylim=(0.9, 5.5), title=FAMILIES[str(family)])
@@ -144,16 +143,11 @@ def map_of_trials(study: pd.DataFrame, runs: Iterable[Run]) -> artefacts.Artefac
     return artefacts.figure("audit-distances", figure, caption, alt + in_words(trained, words), study, runs)
 
 
-def _numbered(study: pd.DataFrame) -> pd.DataFrame:
-    """With a number for each trial of a family, whatever its seeds."""
-    return study.assign(number=study.groupby("family")["trial"].transform(lambda names: names.factorize()[0] + 1))
-
-
 def trials(study: pd.DataFrame, runs: Iterable[Run]) -> artefacts.Artefact:
     """The trials, one a row."""
     titles = {"chosen_by": "λ = 1, 100", "reported": "λ = 0.1, 10", **PARTS}
-    shown = _numbered(study).replace({"family": FAMILIES, "outcome": {"trained": ""}})
-    shown = shown[["family", "number", "trial", "seeds", *titles, "outcome"]].rename(columns=titles)
+    shown = study.replace({"family": FAMILIES, "outcome": {"trained": ""}})
+    shown = shown[["family", "trial", "seeds", *titles, "outcome"]].rename(columns=titles)
     formats = dict.fromkeys(titles.values(), "{:.2f}") | {"seeds": "{:.0f}"}
     styled = shown.style.format(formats, na_rep="–").hide(axis="index")
     styled = styled.set_properties(subset=["trial"], **{"white-space": "nowrap", "text-align": "left"})
