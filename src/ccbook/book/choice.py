@@ -93,7 +93,7 @@ def sentence(own: pd.DataFrame, number: int) -> str:
         f"Use {METHODS[chosen['method']]}: {seconds(chosen)} for {count(number, 'value')} of λ, and {reached(chosen)}."
     )
     if chosen["method"] == top["method"]:
-        return f"{text} No method reaches more."
+        return f"{text} No other of these reaches more."
     return f"{text} Most reaches {METHODS[top['method']]}: {reached(top)}, for {seconds(top)}."
 
 
