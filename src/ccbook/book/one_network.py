@@ -230,7 +230,8 @@ def claims(table: pd.DataFrame, runs: Mapping[str, Run], tuned: Run, profile: st
         (f"within {NEAR:.0%} of tuned direct training at all {len(GRID)} λ", f"{worst.max():+.1%}, at λ = "
          f"{worst.idxmax():.3g}", worst.max() <= NEAR),
         ("more evidence than (a) at all its λ", f"nearer to 0 by {', '.join(leads)}", bool((ahead["mean"] < 0).all())),
-        ("fewer updates than two direct trainings", "{:.3f} direct trainings; by time {:.1f}".format(*shares), shares[0] < 2),
+        ("fewer updates than two direct trainings", "{:.3f} direct trainings; by time {:.1f}".format(*shares),
+         shares[0] < 2),
         (f"loses no more accuracy than (a) when {REMOVED}% of the weights go", saved, more <= 0),
     ]  # fmt: skip
     rows = pd.DataFrame(tests, columns=["claim", "measured", "holds"])
