@@ -134,7 +134,7 @@ def test_one_value_is_trained_for_and_many_come_from_one_network(runs):
     assert text.startswith(
         "Use (d) low-rank, fine-tuned: 69 s of one core for 8 values of λ, and an evidence 1.2% behind"
     )
-    assert "Most reaches (a) direct: the best evidence at each λ, for 160 s of one core." in text
+    assert "Most reaches (a) direct: the best evidence at both ends of the range, for 160 s of one core." in text
 
 
 def test_the_page_has_an_answer_to_every_choice_with_its_command_and_all_methods(runs):

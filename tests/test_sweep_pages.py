@@ -98,6 +98,8 @@ def test_two_folders_of_one_name_are_two_datasets(run, folder):
     rows = sweep_pages.measured(runs)
     assert sweep_pages.varied(rows) == ["dataset"]
     assert set(rows["dataset"]) == {f"{folder.parent.name}/own", "other/own"}
+    spelled = like(run, "a_direct-" + "c" * 12, {}, parameters=run.receipt["parameters"] | {"dataset": f"{folder}/"})
+    assert set(sweep_pages.measured([run, spelled])["dataset"]) == {"own"}
     grid = GRID.replace("{folder}", f"{folder}, /other/own")
     sweep = sweeps.keep(Path("grid.yaml"), grid, [], [one.id for one in runs], [])
     page = sweep_pages.page(sweep, runs, rows)

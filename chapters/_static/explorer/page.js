@@ -278,19 +278,20 @@
 
   let last = null;
   pad.addEventListener("pointerdown", (event) => {
+    if (!event.isPrimary || event.button) return; // a second finger, or another button
     pad.setPointerCapture(event.pointerId);
     last = place(event);
     stroke(...last, ...last);
     read();
   });
   pad.addEventListener("pointermove", (event) => {
-    if (!last) return;
+    if (!last || !event.isPrimary) return;
     const now = place(event);
     stroke(...last, ...now);
     last = now;
     read();
   });
-  for (const end of ["pointerup", "pointercancel"]) pad.addEventListener(end, () => { last = null; });
+  for (const end of ["pointerup", "pointercancel"]) pad.addEventListener(end, (event) => { if (event.isPrimary) last = null; });
 
   function showPen() {
     if (ink) pen.putImageData(ink, 0, 0);

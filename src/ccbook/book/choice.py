@@ -83,8 +83,8 @@ def sentence(own: pd.DataFrame, number: int) -> str:
         if goal == "accuracy":
             return f"an accuracy of {row['accuracy']:.1%}"
         if row["behind"] == 0:
-            return "the best evidence at each λ"
-        return f"an evidence {GAPS[goal].format(100 * row['behind'])} behind the best at each λ"
+            return "the best evidence at both ends of the range"
+        return f"an evidence {GAPS[goal].format(100 * row['behind'])} behind the best, mean over the range's ends"
 
     def seconds(row: pd.Series) -> str:
         return f"{row['once'] + number * row['each']:,.0f} s of one core"

@@ -102,7 +102,8 @@ def answer(counts: pd.DataFrame, runs: Mapping[str, Run]) -> Markdown:
 
     def clause(letter: str) -> str:
         more, (most, least) = evidence[letter] / evidence["a"] - 1, used[letter].iloc[[0, -1]]
-        verb = "keeps more than half of its units at every λ" if least > most / 2 else "gives up units as λ grows"
+        kept = used[letter].min() > used[letter].max() / 2
+        verb = "keeps more than half of its units at every λ" if kept else "gives up units as λ grows"
         price = f"costs {more.min():+.0%} to {more.max():+.0%} against (a)".replace("-", "−")
         if more.min() * more.max() >= 0:
             less, greater = sorted(more.abs().agg(["min", "max"]))

@@ -23,8 +23,8 @@ MARGINS: Any = {"top": "20mm", "bottom": "18mm", "left": "16mm", "right": "16mm"
 
 
 def find() -> str | None:
-    """The path of a Chromium: the one named in CHROMIUM, or the first on the path."""
-    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, PROGRAMS)), None)
+    """The path of a Chromium: the one named in CHROMIUM, if it is there, or the first on the path."""
+    return next(filter(None, map(shutil.which, (os.environ.get("CHROMIUM", ""), *PROGRAMS))), None)
 
 
 @contextmanager

@@ -61,16 +61,16 @@ def _of(sweep: Sweep, runs: Sequence[Run]) -> list[Run]:
 def _public(sweep: Sweep, runs: Sequence[Run]) -> str:
     """The grid, in which a folder of digits has its short name."""
     text = sweep.grid
-    for dataset, short in _short_names(runs).items():
+    for dataset, short in sorted(_short_names(runs).items(), key=lambda name: -len(name[0])):  # a/b before a
         text = text.replace(dataset, short)
     return text
 
 
 def _short_names(runs: Sequence[Run]) -> dict[str, str]:
     """What the page calls each dataset: as few of a folder's last names as tell all of them apart."""
-    paths = {run.parameters.dataset: Path(run.parameters.dataset).parts for run in runs}
+    paths = {run.parameters.dataset: Path(run.parameters.dataset).parts or (".",) for run in runs}
     lengths = range(1, max(map(len, paths.values())) + 1)
-    length = next(k for k in lengths if len({parts[-k:] for parts in paths.values()}) == len(paths))
+    length = next(k for k in lengths if len({parts[-k:] for parts in paths.values()}) == len({*paths.values()}))
     return {dataset: str(Path(*parts[-length:])) for dataset, parts in paths.items()}
 
 
@@ -146,7 +146,7 @@ def _scale(ax: Axes, axis: str, values: pd.Series) -> None:
         if values.min() > 0:
             ax.set(**{f"{axis}scale": "log"})
             getattr(ax, f"{axis}axis").set_minor_formatter(NullFormatter())
-        elif values.max() < 0:
+        elif axis == "y" and values.max() < 0:
             ax.set_yscale("symlog", linthresh=sizes.min())
             ax.set_ylim(top=values.max() / 1.5)
     if axis == "x" and len(values.unique()) <= LARGE:
