@@ -92,6 +92,13 @@ def test_a_folder_of_digits_is_no_number_whatever_its_name(run, folder):
     assert sweep_pages.figure(rows, "dataset").axes
 
 
+def test_a_negative_parameter_leaves_the_metrics_axes_as_they_are(rows):
+    figure = sweep_pages.figure(rows.assign(init_log_std=-10 * rows["prior_std"]), "init_log_std")
+    axes = {ax.get_title(): ax for ax in figure.axes}
+    assert axes["accuracy"].get_yscale() == "linear"
+    assert axes["accuracy"].get_ylim()[1] > rows["accuracy"].max()
+
+
 def test_two_folders_of_one_name_are_two_datasets(run, folder):
     other = like(run, "a_direct-" + "b" * 12, {}, parameters=run.receipt["parameters"] | {"dataset": "/other/own"})
     runs = [run, other]
