@@ -178,11 +178,15 @@ def shown(table: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
     return artefacts.table("one_network-relative", styled, caption, table, runs.values())
 
 
+def _direct_trainings(priced: pd.DataFrame) -> list[float]:
+    """What (g) costs once, in updates and in seconds, over one direct training."""
+    return [priced.loc["g", f"{unit}_once"] / priced.loc["a", f"{unit}_each"] for unit in cost.UNITS]
+
+
 def price(runs: Mapping[str, Run]) -> Markdown:
     """What (g) costs once, in direct trainings, and from how many lambdas on it pays."""
     priced = cost.of_runs(runs)
-    own, direct = priced.loc["g"], priced.loc["a"]
-    shares = [own[f"{unit}_once"] / direct[f"{unit}_each"] for unit in cost.UNITS]
+    own, shares = priced.loc["g"], _direct_trainings(priced)
     return Markdown(
         f"One training of (g) serves all λ. It takes as many updates as {shares[0]:.2f} trainings of (a), and as much "
         f"time as {shares[1]:.1f}. So it pays from {own['break_even']:.0f} values of λ on by updates, and from "
@@ -221,8 +225,7 @@ def claims(table: pd.DataFrame, runs: Mapping[str, Run], tuned: Run, profile: st
     worst = ours.loc[GRID, "relative"]
     ahead = lead(runs)
     leads = [f"{-mean:.1%}" if np.isnan(half) else f"{-mean:.1%} ± {half:.1%}" for mean, half in ahead.to_numpy()]
-    priced = cost.of_runs(runs)
-    shares = [priced.loc["g", f"{unit}_once"] / priced.loc["a", f"{unit}_each"] for unit in cost.UNITS]
+    shares = _direct_trainings(cost.of_runs(runs))
     lost = {name: (own["accuracy"] - own["pruned"]).loc[direct.index] for name, own in (("g", ours), ("a", direct))}
     more = (lost["g"] - lost["a"]).max()
     saved = f"at least {-100 * more:.1f} points less" if more < 0 else f"up to {100 * more:.1f} points more"
