@@ -22,7 +22,7 @@ help:  ## this list
 setup: .venv/ready  ## the environment in .venv, to the byte that of requirements.lock (a few minutes, once)
 
 .venv/ready: .venv/libraries pyproject.toml
-	@$(PIP) --no-deps --editable .
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/libraries: requirements.lock requirements-gpu.lock
@@ -91,4 +91,4 @@ lock: setup  ## requirements*.lock from pyproject.toml, with hashes; UPGRADE=--u
 	@rm requirements.all
 
 clean:  ## remove pages and notebooks; digits, runs and results stay
-	rm -rf book/html book/site.made book/source book/build book/notebooks book/explorer book/reruns book/screenshots book/sweeps book/quick .snakemake book/runs/.partial-* data/.download-*
+	rm -rf book/html book/site.made book/source book/build book/notebooks book/explorer book/reruns book/screenshots book/quick .snakemake book/runs/.partial-* book/runs/.sweeps data/.download-*

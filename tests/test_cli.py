@@ -145,12 +145,14 @@ def test_completion_help_and_the_refusal_of_a_file_load_no_torch():
         (["run", "a", "--set", "epochs=1", "epochs=2"], "epochs is given twice"),
         (
             ["run", "a", "--set", "epochs=0", "lambdas=[0]"],
-            "lambdas.0 = 0: Input should be greater than 0; parameter ep",
+            "lambdas.0 = '0': Input should be greater than 0; parameter ep",
         ),
         (["run", "a", "--from", "nothing"], "no run 'nothing' is on record"),
         (["run", "d", "--set", "profile=quick", "start=../x"], "no such run is on record"),
         (["runs", "epoch=3"], "Error: unknown parameter 'epoch': did you mean 'epochs'?"),
         (["runs", "force=maybe"], "unknown parameter 'force'"),
+        (["runs", "epochs=0"], "parameter epochs = '0': Input should be greater than or equal to 1"),
+        (["run", "a", "--set", "lambdas=.1,,1"], "parameter lambdas.1 = '': Input should be a valid number"),
         (["show", "a"], "no run 'a' is on record"),
         (["show", "x" * 10_000], f"no run '{'x' * 200}' is on record"),
         (["diff", "a", "b"], "no run 'a' is on record"),
@@ -205,6 +207,8 @@ def test_a_fine_tuning_without_its_start_says_how_to_make_it_and_makes_it_if_ask
     said = ended(ccbook("run", "d", *small), 2)
     (command,) = re.findall("`ccbook (run c_low_rank .*?)`", said.replace("\n", ""))
     assert "run         has its name once" in ended(ccbook("run", "d", *small, "--with-start", "--dry-run"))
+    named = ["start=c_low_rank-000000000000", "--with-start", "--dry-run"]
+    assert "no such run is on record" in ended(ccbook("run", "d", *small, *named), 2)
     assert len(on_record()) == 1
     ended(ccbook("run", "d", *small, "--with-start"))
     start = history.find(history.find("d_").receipt["parameters"]["start"])
@@ -322,6 +326,18 @@ def test_runs_lists_and_filters(two, folder):
     lines = ended(ccbook("runs", "--csv")).splitlines()
     assert len(lines) == 1 + 2
     assert {"run", "prior_std", "lam", "accuracy"} <= set(lines[0].split(","))
+
+
+def test_a_folder_of_digits_is_found_from_wherever_a_command_is_typed(small, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    words = [word for word in small if not word.startswith("dataset=")] + [f"dataset=../{folder.parent.name}/own"]
+    ended(ccbook("run", "a", *words))
+    (run,) = on_record()
+    assert run.id in ended(ccbook("runs", "--dataset", f"../{folder.parent.name}/own"))
+    monkeypatch.chdir("/")
+    assert run.id in ended(ccbook("run", "a", "--from", run.id))
+    assert "the same bytes" in ended(ccbook("verify", run.id))
+    assert "dataset is given twice" in ended(ccbook("runs", "dataset=MNIST", "--dataset", "KMNIST"), 2)
 
 
 def test_show_says_how_to_repeat_a_run(two):

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from multiprocessing.context import SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from ccbook import ROOT, perform
+from ccbook import ROOT, chapters, perform
 from ccbook.machine import workers
 from ccbook.records import history, provenance, store, verification
 from ccbook.records.run import Run, RunError
@@ -142,6 +143,26 @@ def test_too_little_room_is_said_before_the_training(words, record):
     assert done.returncode == 2, done.stderr
     assert re.search(r"has 0\.\d MB free, and this run takes 0\.\d MB", done.stderr)
     assert "epoch" not in done.stderr
+
+
+@pytest.mark.parametrize("letter", ["a", "c", "g"])
+def test_a_run_takes_about_the_room_that_is_asked_for(small, monkeypatch, letter):
+    chapter = chapters.METHODS[letter].name
+    wide = chapters.defaults(chapter) | {name: small[name] for name in ("dataset", "lambdas", "seeds", "profile")}
+    run = perform.perform(chapter, wide | {"hidden": [2_000]})
+    taken = sum(file.stat().st_size for file in run.folder.rglob("*.*"))
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+    with pytest.raises(RunError, match="MB free, and this run takes") as refusal:
+        perform.perform(chapter, wide | {"hidden": [2_000], "force": True})
+    (asked,) = re.findall(r"takes ([\d.]+) MB", str(refusal.value))
+    assert taken / 1e6 <= float(asked) + 0.05 <= 1.3 * taken / 1e6
+
+
+def test_memory_that_runs_out_is_a_failure_and_no_fault_of_ours(words, monkeypatch):
+    monkeypatch.setattr(perform, "perform", lambda *_: torch.empty(2**60))
+    said = ended(ccbook(*words), 1)
+    assert "can't allocate memory" in said
+    assert "Nothing was recorded" in said
 
 
 @pytest.mark.deep

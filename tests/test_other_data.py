@@ -1,5 +1,7 @@
 """Other digits, other networks, other lambdas: the same chapters, and no comparison where none makes sense."""
 
+import gzip
+
 import numpy as np
 import pytest
 import torch
@@ -77,6 +79,9 @@ def test_the_other_named_datasets_go_the_same_way_as_mnist(name, digits, given, 
     for file, tensor in zip(FILES, digits, strict=True):
         array = tensor.byte().numpy()
         write_idx(tmp_path / name / file, array.reshape(-1, 5, 5) if "images" in file else array)
+        with gzip.open(tmp_path / name / f"{file}.gz", "wb") as compressed:
+            compressed.write((tmp_path / name / file).read_bytes())
+        (tmp_path / name / file).write_text("beside the verified file")
     monkeypatch.setattr(download, "fetch", lambda dataset, fetching: tmp_path / dataset)
     run = perform.perform("a_direct", given | {"dataset": name, "hidden": [4], "lambdas": [1]})
     assert run.receipt["parameters"]["dataset"] == name

@@ -37,7 +37,7 @@ def test_values_are_cast_as_papermill_may_hand_them_over():
         ("lambdas", [math.nan], "finite"),
         ("lambdas", [math.inf], "finite"),
         ("lambdas", [1, 1.0], "twice"),
-        ("lambdas", "one", "a list such as"),
+        ("lambdas", "one", "valid number"),
         ("seeds", [], "at least 1 item"),
         ("seeds", [-1], "greater than or equal to 0"),
         ("seeds", [0.5], "valid integer"),

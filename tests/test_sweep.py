@@ -79,13 +79,17 @@ def test_a_fine_tuning_brings_the_run_that_it_starts_from():
         ("methods: [", "this is no YAML"),
         ("methods: !!python/object/apply:os.system ['true']", "no method 'true'"),
         ("methods: [a]\nmethods: [b]", "a key comes twice"),
-        ("method: [a]", "entry 1, parameter 'methods' is missing"),
-        ("{methods: [a], produkt: {}}", "entry 1, parameter produkt"),
+        ("set: {epochs: 1}", "entry 1, key 'methods' is missing"),
+        ("method: [a]", "entry 1, unknown key 'method': did you mean 'methods'?"),
+        ("{methods: a, sets: {epochs: 1}}", "entry 1, unknown key 'sets': did you mean 'set'?"),
+        ("{methods: a, epochs: 1}", "unknown key 'epochs': there are methods and datasets, and for parameters set"),
+        ("- [a]", "entry 1 is ['a'], and must have `methods`"),
+        ("{methods: [a], produkt: {}}", "entry 1, unknown key 'produkt': did you mean 'product'?"),
         ("methods: []", "at least 1 item"),
         ("methods: [z]", "no method 'z'"),
         ("methods: [a_direkt]", "did you mean 'a_direct'"),
         ("{methods: [a], set: {epoch: 1}}", "unknown parameter 'epoch': did you mean 'epochs'"),
-        ("{methods: [a], product: {epochs: 3}}", "entry 1, parameter product.epochs = '3'"),
+        ("{methods: [a], product: {epochs: 3}}", "entry 1, key product.epochs = '3'"),
         ("{methods: [a], product: {epochs: [1, 0]}}", "parameter epochs = '0': Input should be greater than"),
         ("{methods: [a], product: {epochs: [1]}, set: {epochs: 2}}", "epochs stands in two of"),
         ("{methods: [a], set: {force: true}}", "force has no place in a sweep"),
@@ -346,6 +350,17 @@ def test_a_sweep_on_digits_that_changed_since_then_is_made_anew(tmp_path, folder
     assert len(on_record()) == 2
     (listed,) = sweeps.all_sweeps()[0]
     assert first.id not in listed.runs
+
+
+@pytest.mark.parametrize("name", ["größe² №1.yaml", os.fsdecode(b"no-utf8-\xff.yaml")])
+def test_a_grid_may_have_any_files_name(name, tmp_path, folder, record):
+    """Python and pydantic don't mean the same letters by \\w."""
+    file = tmp_path / name
+    file.write_text(f"methods: a\ndatasets: {folder}\nset: {{profile: quick, hidden: 4, epochs: 1, lambdas: '.1, 1'}}")
+    ended(ccbook("sweep", file))
+    (kept,), faults = sweeps.all_sweeps()
+    assert (kept.runs, kept.file[-5:], faults) == ([run.id for run in on_record()], ".yaml", [])
+    assert not (record.parent / "sweeps").exists()  # where one may not be allowed to write
 
 
 def test_an_executor_that_isnt_installed_is_named(grid):

@@ -21,6 +21,7 @@ from ccbook.records import history, sweeps, transfer
 from ccbook.records.crate import METADATA
 from ccbook.records.run import Run
 from ccbook.records.sweeps import Sweep
+from ccbook.wording import assignments
 from tests.helpers import ccbook, ended, on_record
 
 GONE = "a_direct-000000000000"  # a run that was removed
@@ -107,6 +108,19 @@ def test_a_sweep_is_extended_and_a_part_of_a_larger_one_goes_by_its_name(swept, 
     assert "wrote 1 run" in ended(ccbook("archive", tmp_path / "part.tar.gz", part.name))
     ended(ccbook("rm", part.name))
     assert on_record() == both[1:]
+
+
+def test_a_fine_tuning_takes_the_run_that_it_starts_from_with_it(small, tmp_path):
+    words = assignments({name: small[name] for name in ("dataset", "lambdas", "hidden", "profile")})
+    ended(ccbook("run", "d", *words, "--with-start"))
+    tuned = history.find("d_")
+    assert ended(ccbook("archive", tmp_path / "two.tar.gz", tuned.id)) == "wrote 2 runs\n"
+    ended(ccbook("rm", tuned.id, "c_"))
+    assert "2 runs added" in ended(ccbook("fetch", tmp_path / "two.tar.gz"))
+    assert "the same bytes" in ended(ccbook("verify", tuned.id))
+    ended(ccbook("rm", "--force", "c_"))
+    said = ended(ccbook("archive", tmp_path / "one.tar.gz", tuned.id))
+    assert f"left out 1 run that {tuned.id} starts from, not on record here" in said
 
 
 def test_a_run_alone_takes_no_sweep_with_it(swept, both, tmp_path):
@@ -372,7 +386,9 @@ def test_what_the_book_stands_on_is_archived(monkeypatch, both, tmp_path):
 def test_nothing_is_trained_where_that_is_forbidden(both, small, monkeypatch):
     monkeypatch.setenv("CCBOOK_NEVER_TRAIN", "1")
     assert perform.perform("a_direct", small) in both
-    with pytest.raises(ValueError, match=r"isn't on record, and nothing is to be trained: `ccbook fetch FILE` adds"):
+    with pytest.raises(
+        ValueError, match=r"isn't on record, because nothing is to be trained .*: `ccbook fetch"
+    ):
         perform.perform("a_direct", small | {"prior_std": 3})
 
 

@@ -58,7 +58,8 @@ def _reported(then: str = "") -> Iterator[None]:
     except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, ParameterError | DataError | RunError | SweepError):
             raise _failure(str(error), REFUSED) from error
-        if isinstance(error, FAILURES):
+        # torch has no type of its own for a processor's memory that is full
+        if isinstance(error, FAILURES) or "can't allocate memory" in str(error):
             raise _failure(f"{str(error) or type(error).__name__}\n{then}".strip(), FAILED) from error
         raise
     finally:
@@ -118,7 +119,8 @@ def _new_file(context: click.Context, parameter: click.Parameter, value: Path | 
     if value:
         try:
             ours = {folder.resolve() for folder in (runs_folder(), ROOT / "chapters", ROOT / "src")}
-            if value.is_symlink() or value.exists() or ours & {*value.resolve().parents}:
+            within, sweeps = {*value.resolve().parents}, runs_folder().resolve() / ".sweeps"
+            if value.is_symlink() or value.exists() or (ours & within and sweeps not in within):
                 raise _failure(f"{value} is there already, or lies among runs or sources; name a new file", REFUSED)
             there = next(folder for folder in value.absolute().parents if folder.exists())
             tempfile.TemporaryFile(dir=there).close()
@@ -206,7 +208,7 @@ def run(method: str, first: tuple, more: tuple, origin: str | None, dry_run: boo
         p = history.derived(method, pairs, origin)
         wanted = [each for each in (with_start and store.needed(p), p) if each]
         if dry_run:
-            click.echo("\n\n".join(history.forecast(each, with_start) for each in wanted))
+            click.echo("\n\n".join(history.forecast(each, startless=len(wanted) > 1) for each in wanted))
             return
         *_, found = [perform.perform(each.chapter, each.model_dump(exclude={"chapter"})) for each in wanted]
     with _reported(f"The run {found.id} is on record all the same."):
@@ -244,7 +246,7 @@ def verify(name: str) -> None:
 @click.option("--csv", "form", flag_value="csv", help="As a table for other programs.")
 def list_runs(filters: tuple, method: str | None, dataset: str | None, form: str | None) -> None:
     """List the runs on record, those of these parameters if any are given."""
-    wanted = _pairs(filters) | ({"dataset": dataset} if dataset else {})
+    wanted = _pairs([*filters, *([] if dataset is None else [f"dataset={dataset}"])])
     with _reported():
         from ccbook.records import history, store
 
@@ -323,16 +325,16 @@ def rm(names: tuple, force: bool) -> None:
 def archive(file: Path, names: tuple) -> None:
     """Write runs to one file, to be handed on: those named, or all that the book stands on.
 
-    A sweep's name stands for its runs; a sweep goes with them.
+    A sweep's name stands for its runs; a sweep goes with them, and with a fine-tuning the run that it starts from.
     """
     with _reported("Nothing was written."):
         from ccbook.records import history, transfer
 
-        found, absent = ([*map(history.find, history.full_names(names))], {}) if names else history.published()
+        found, absent = history.with_starts(names) if names else history.published()
         transfer.write(file, found)
         click.echo(f"wrote {count(len(found), 'run')}")
-        for results, number in absent.items():
-            click.echo(f"left out {count(number, 'run')} of book/results/{results}, not on record here", err=True)
+        for whose, number in absent.items():
+            click.echo(f"left out {count(number, 'run')} {whose}, not on record here", err=True)
 
 
 @main.command()
@@ -350,7 +352,7 @@ def fetch(source: str) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-j", "--jobs", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Runs at once.")
 @click.option("--cores", type=click.IntRange(1, 10_000),
-              help="Cores for each; by default an equal share of this machine's.")  # fmt: skip
+              help="Cores for each; by default an equal share of this machine's, and 1 elsewhere.")  # fmt: skip
 @click.option("--executor", default="local", show_default=True, help="Where: slurm, kubernetes, any of Snakemake's.")
 @click.option("--profile", type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="Snakemake's settings for a cluster: a folder with config.yaml, as in profiles/.")  # fmt: skip
@@ -383,17 +385,19 @@ def check(profile: str, device: str) -> None:
     Ends with status 1 if a run is missing or isn't what its receipt says. A cell that differs from the paper is a
     finding, not a fault: it is listed, and the status stays 0.
     """
-    from ccbook.book import results
-    from ccbook.records import store
-    from ccbook.records.run import read
+    with _reported():
+        from ccbook.book import results
+        from ccbook.machine.idx import DataError
+        from ccbook.records import store
+        from ccbook.records.run import RunError, read
 
-    try:
-        for folder in store.folders():  # every run on record is whole, those of no table too
-            read(folder)
-        report = results.report(store.of_paper(profile, device))
-    except (ValueError, OSError) as error:
-        raise _failure(f"ccbook check: {error}", FAILED) from None
-    click.echo(report)
+        try:
+            for folder in store.folders():  # every run on record is whole, those of no table too
+                read(folder)
+            report = results.report(store.of_paper(profile, device))
+        except (RunError, DataError) as error:
+            raise _failure(f"ccbook check: {error}", FAILED) from None
+        click.echo(report)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import itertools
-import json
 import reprlib
 from collections.abc import Iterable, Mapping
 from types import ModuleType
@@ -44,10 +43,8 @@ def _no_bool(value: object) -> object:
 def _as_list(value: object) -> object:
     """A list as papermill may hand it over: as it is, as text, or as its only element."""
     if isinstance(value, str):
-        try:
-            value = json.loads(value if value.startswith("[") else f"[{value}]")
-        except (ValueError, RecursionError):
-            raise ValueError("Input should be a list such as [0.1, 1]") from None
+        inner = value[1:-1] if value[:1] + value[-1:] == "[]" else value
+        value = [item.strip() for item in inner.split(",")] if inner.strip() else []
     return value if isinstance(value, list | tuple) else [value]
 
 
@@ -139,9 +136,8 @@ class Parameters(pydantic.BaseModel):
     @field_validator("dataset")
     @classmethod
     def _known_dataset(cls, value: str, info: ValidationInfo) -> str:
-        printable(value)
         try:
-            return value if info.context == RECORDED else download.known(value)
+            return printable(value if info.context == RECORDED else download.known(printable(value)))
         except (OSError, RuntimeError) as error:  # longer than a path may be; the home of nobody
             raise ValueError(f"no folder can be of this name ({getattr(error, 'strerror', error)})") from None
 

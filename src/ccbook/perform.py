@@ -107,7 +107,8 @@ def verify(run: Run) -> verification.Verification:
 @contextlib.contextmanager
 def _trained(p: Parameters, digits: Digits, begin: Run | None) -> Iterator[Run]:
     """A run in a folder of its own, which is gone afterwards unless the run is kept."""
-    store.check_place(p, digits)
+    begun = training.start(method_of(p), [Model(None, 0)], digits, p.settings) if isinstance(p, Hypernetwork) else {}
+    store.check_place(p, digits, sum(t.numel() for t in begun.values()))
     if code(sources(function := chapters.METHODS[p.method].function)) != IMPORTED[function]:
         raise RunError("the sources of complexity_control were edited since this process has read them. Start it anew; "
                        "in Jupyter, restart the kernel")  # fmt: skip

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import reprlib
 import signal
 import subprocess
 import sys
@@ -17,23 +18,29 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from tqdm import tqdm
 
 from ccbook import ROOT, chapters, parameters
 from ccbook.machine import download
 from ccbook.parameters import FineTuning, Parameters
 from ccbook.records import history, store, sweeps
-from ccbook.wording import duration
+from ccbook.wording import count, did_you_mean, duration
 
 MOST = 10_000  # runs of one file; more is a slip of the finger
 LONGEST = 1_000_000  # characters of a file
 SHOWN = 10  # faults of a file, the first ones
 PATIENCE = 20  # seconds for Snakemake to end its jobs
+KEYS = ("methods", "datasets", "set", "product", "list")
+ALLOWED = "there are methods and datasets, and for parameters set, product and list"
 
 
 class SweepError(ValueError):
     """A sweep that can't be run; the message says what is wrong where, and what is allowed."""
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 class Entry(BaseModel):
@@ -41,8 +48,8 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    methods: list[str] = Field(min_length=1)
-    datasets: list[str] | None = Field(default=None, min_length=1)
+    methods: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+    datasets: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)] | None = None
     fixed: dict[str, Any] = Field(default={}, alias="set")
     combined: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default={}, alias="product")
     together: list[dict[str, Any]] = Field(default=[{}], alias="list", min_length=1)
@@ -117,10 +124,16 @@ def _entries(text: str) -> tuple[dict[int, Entry], list[str]]:
         raise SweepError("there must be an entry with `methods`, or a list of such entries")
     entries, faults = {}, []
     for k, raw in enumerate(content if isinstance(content, list) else [content], start=1):
+        if not isinstance(raw, dict):
+            faults.append(f"entry {k} is {reprlib.repr(raw)}, and must have `methods`, and any of the other keys")
+            continue
+        if unknown := [f"unknown key {key!r}: {did_you_mean(key, KEYS, ALLOWED)}" for key in raw if key not in KEYS]:
+            faults += [f"entry {k}, {fault}" for fault in unknown]
+            continue
         try:
             entries[k] = Entry.model_validate(raw)
         except ValidationError as error:
-            faults += [f"entry {k}, {fault}" for fault in parameters.format_errors(error)]
+            faults += [f"entry {k}, {fault}" for fault in parameters.format_errors(error, "key")]
     if (size := sum(entry.size for entry in entries.values())) > MOST:
         raise SweepError(f"these are {size:,} runs; at most {MOST:,} may stand in one file")
     return entries, faults
@@ -133,9 +146,7 @@ def _checked(method: str, parts: list[dict[str, Any]]) -> Parameters:
     if "force" in values:
         raise SweepError("parameter force has no place in a sweep, which repeats nothing; `ccbook run` takes it")
     chapter = chapters.named(method)
-    p = parameters.uncut(chapter, chapters.defaults(chapter) | values, values)
-    folder = str(Path(p.dataset).expanduser().absolute())  # a job may run in any folder
-    return p if p.dataset in download.NAMED else p.model_copy(update={"dataset": folder})
+    return parameters.uncut(chapter, chapters.defaults(chapter) | values, values)
 
 
 def _add(jobs: Plan, p: Parameters) -> str:
@@ -149,7 +160,7 @@ def _add(jobs: Plan, p: Parameters) -> str:
 
 
 def _short(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]  # a file's name may be no UTF-8
 
 
 def forecast(jobs: Plan) -> str:
@@ -164,7 +175,7 @@ def forecast(jobs: Plan) -> str:
         lines.append(f"{price:<14}{history.command(p)}")
     total = f", to take about {duration(seconds)} one after the other" if seconds else ""
     new = f"; {unknown} of a kind that has no run on record yet" if unknown else ""
-    return "\n".join([*lines, f"{len(jobs)} runs, {missing} to be made{total}{new}"])
+    return "\n".join([*lines, f"{count(len(jobs), 'run')}, {missing} to be made{total}{new}"])
 
 
 def perform(file: Path, jobs: Plan, at_once: int, cores: int | None, executor: str,
@@ -178,7 +189,7 @@ def perform(file: Path, jobs: Plan, at_once: int, cores: int | None, executor: s
     plugin = f"snakemake_executor_plugin_{executor.replace('-', '_')}"
     if executor != "local" and not (plugin.isidentifier() and importlib.util.find_spec(plugin)):
         raise SweepError(f"no executor {executor!r} is installed: pip install {plugin.replace('_', '-')}")
-    folder = store.home().absolute().parent / "sweeps" / f"{file.stem}-{_short(str(file.resolve()))}"
+    folder = store.home().absolute() / ".sweeps" / f"{file.stem}-{_short(str(file.resolve()))}"
     stamps = {name: folder / "done" / f"{name}.json" for name in jobs}
     load = cache(partial(download.load, fetching=False))
     for name, stamp in stamps.items():

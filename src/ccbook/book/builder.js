@@ -25,14 +25,6 @@
     return { value: Number(plain), fault: bounded(field, Number(plain)) };
   };
 
-  const fromItem = (field, item) => {
-    if (typeof item === "string") return fromText(field, item);
-    if (typeof item === "boolean") return { fault: words.truth };
-    if (typeof item !== "number") return { fault: words[`no ${field.items}`] };
-    const broken = field.items === "integer" && Number.isFinite(item) && !Number.isInteger(item);
-    return { value: item, fault: broken ? words.fraction : bounded(field, item) };
-  };
-
   const RULES = {
     _distinct: (values) => new Set(values).size < values.length,
     _ends: (values) => values.length !== 2 || values[0] >= values[1],
@@ -48,12 +40,8 @@
       const { value, fault } = fromText(field, text);
       return { value, faults: fault ? [[field.name, fault]] : [] };
     }
-    let items;
-    try {
-      items = JSON.parse(text.startsWith("[") ? text : `[${text}]`).map((item) => fromItem(field, item));
-    } catch {
-      return { faults: [[field.name, words.list]] };
-    }
+    const inner = /^\[.*\]$/.test(text) ? text.slice(1, -1) : text;
+    const items = inner.trim() ? inner.split(",").map((item) => fromText(field, item)) : [];
     const value = items.map((item) => item.value);
     const faults = items.flatMap(({ fault }, k) => (fault ? [[`${field.name}.${k}`, fault]] : []));
     if (!faults.length && !value.length && !field.rules.includes("_ends")) faults.push([field.name, words.empty]);

@@ -25,10 +25,8 @@ BOUNDS = {">=": ("minimum", "ge"), ">": ("exclusiveMinimum", "gt"), "<=": ("maxi
 # the faults that a value may have without being beyond a bound: a parameter and a value that has it
 FAULTS = {
     "integer": ("epochs", "x"), "number": ("prior_std", "x"), "finite": ("prior_std", "inf"),
-    "fraction": ("seeds", "1.5"), "truth": ("seeds", "true"), "no integer": ("seeds", "null"),
-    "no number": ("lambdas", "null"), "list": ("lambdas", "["), "empty": ("lambdas", "[]"),
-    "_distinct": ("lambdas", "1,1"), "_ends": ("lam_range", "2,1"), "_affordable": ("hidden", "1000000,1000000"),
-    "printable": ("dataset", "\t"),
+    "empty": ("lambdas", "[]"), "_distinct": ("lambdas", "1,1"), "_ends": ("lam_range", "2,1"),
+    "_affordable": ("hidden", "1000000,1000000"), "printable": ("dataset", "\t"),
 }  # fmt: skip
 
 

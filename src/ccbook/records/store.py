@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import math
 import os
 import reprlib
 import shlex
@@ -10,7 +11,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ from ccbook import chapters
 from ccbook import runs_folder as home
 from ccbook.machine.download import load
 from ccbook.machine.idx import fingerprint
-from ccbook.parameters import FineTuning, Hypernetwork, Parameters, check, differing
+from ccbook.parameters import FineTuning, Parameters, check, differing
 from ccbook.records import run as runs
 from ccbook.records.provenance import provenance, sources
 from ccbook.records.run import Run, RunError, checksum, read, seal
 from ccbook.wording import assignments
 from complexity_control.digits import Digits
-from complexity_control.posterior import Params, Posterior, to_flat
+from complexity_control.posterior import Params, Posterior, shapes, to_flat
+from complexity_control.training import sizes
 
 # what a fine-tuning shares with the run that it starts from
 SHARED = ("dataset", "lambdas", "seeds", "prior_std", "init_log_std", "hidden", "precision", "device", "profile")
@@ -192,14 +193,19 @@ def temporary_folder() -> tempfile.TemporaryDirectory:
         raise RunError(f"{home()} can't be written ({error.strerror}). Change that, or CCBOOK_RUNS") from error
 
 
-def check_place(p: Parameters, digits: Digits) -> None:
-    """Before hours of training: can a run be recorded at all, and is there room for it? Raises: RunError."""
-    weights = sum((a + 1) * b for a, b in pairwise([digits.train_images.shape[1], *p.hidden, digits.classes]))
-    # means and log deviations in float32, for each lambda and, of a hypernetwork, at most twice more; tables, sources
-    needed = 8 * weights * len(p.seeds) * (len(p.lambdas) + 2 * isinstance(p, Hypernetwork)) + 150_000
+def check_place(p: Parameters, digits: Digits, trained: int) -> None:
+    """Before hours of training: can a run be recorded at all, and is there room for it?
+
+    Args: trained, how many numbers a hypernetwork has. Raises: RunError.
+    """
+    weights = sum(map(math.prod, shapes(sizes(digits, p.settings)).values()))
+    # in float32 the means and log deviations for each lambda, and the hypernetwork; tables, sources
+    needed = 4 * len(p.seeds) * (2 * weights * len(p.lambdas) + trained) + 150_000
     if os.environ.get("CCBOOK_NEVER_TRAIN"):
-        raise RunError(f"{runs.name(p, fingerprint(digits))} isn't on record, and nothing is to be trained: `ccbook "
-                       f"fetch FILE` adds published runs, and `make {p.profile}` trains")  # fmt: skip
+        name = runs.name(p, fingerprint(digits))
+        state = "is on record, but can't be repeated" if on_record(name) else "isn't on record"
+        raise RunError(f"{name} {state}, because nothing is to be trained (CCBOOK_NEVER_TRAIN): `ccbook fetch FILE` "
+                       f"adds published runs, and `make {p.profile}` trains")  # fmt: skip
     with temporary_folder():
         free = shutil.disk_usage(home()).free
     if free < needed:

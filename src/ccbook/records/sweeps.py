@@ -33,7 +33,7 @@ def keep(file: Path, grid: str, jobs: Iterable[str], runs: list[str], missing: l
     """Put a sweep on record; one of the same jobs is replaced, whatever file it stands in."""
     stem = re.sub(r"[^a-z0-9]+", "_", file.stem.lower())[:60] or "_"
     sha256 = hashlib.sha256(" ".join(sorted(jobs)).encode()).hexdigest()
-    shown = re.sub(r"[^\w .-]", "_", file.name)[-200:]
+    shown = "".join(c if c.isalpha() or c.isdecimal() or c in " .-" else "_" for c in file.name)[-200:]
     kept = put(Sweep(name=f"sweep-{stem}-{sha256[:12]}", file=shown, grid=grid, runs=runs, missing=missing))
     for other in store.home().glob(f"sweep-*-{sha256[:12]}.json"):
         if other.stem != kept.name:
