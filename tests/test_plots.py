@@ -1,11 +1,14 @@
-"""The colours of the pictures, in both themes and for eyes that don't tell red from green."""
+"""The colours of the pictures, in both themes and for eyes that don't tell red from green; and their legends."""
 
 import re
 from itertools import combinations
+from typing import Any
 
 import matplotlib.colors
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 
 from ccbook import ROOT
 from ccbook.book import plots
@@ -67,3 +70,15 @@ def test_the_papers_lambdas_are_told_apart(theme, eye):
 def test_a_method_is_seen_in_both_themes(theme):
     for colour in plots.COLOURS.values():
         assert contrast(theme(colour), theme("white")) >= 3
+
+
+@pytest.mark.parametrize("number", [4, 7, 30])
+def test_a_legend_of_many_lambdas_covers_no_curve(number):
+    rows = [(lam, percent, 0.5) for lam in np.geomspace(0.1, 100, number) for percent in (0, 90)]
+    figure, ax = plt.subplots(layout="constrained")
+    plots.pruning(pd.DataFrame(rows, columns=["lam", "pruned_percent", "accuracy"]), ax)
+    figure.canvas.draw()
+    legend: Any = ax.get_legend()
+    assert 4 <= len(legend.get_texts()) <= 12
+    assert ax.bbox.overlaps(legend.get_window_extent()) == (number == 4)  # among few curves there is a place for it
+    plt.close(figure)

@@ -163,6 +163,22 @@ def test_a_parameter_that_a_method_lacks_is_a_dash(run, small):
     assert "NaN" not in page
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("datasets: [~/secret/mine, MNIST]", "datasets: [mine, MNIST]"),
+        ('dataset: "/home/me/secret/mine"', 'dataset: "mine"'),
+        ("dataset: /mine/", "dataset: mine"),
+        ("# as in https://example.org/a/b, and/or 1/2", "# as in https://example.org/a/b, and/or 1/2"),
+    ],
+)
+def test_a_grid_on_a_page_says_of_no_folder_where_it_lies(run, text, shown):
+    """One that no run on record has, because all on it failed or it is spelled in another way."""
+    sweep = sweeps.keep(Path("x.yaml"), text, ["a"], [run.id], [])
+    rows = sweep_pages.measured([run])
+    assert f"\n{shown}\n" in sweep_pages.page(sweep, [run], rows)
+
+
 def test_a_part_of_another_sweep_and_one_without_runs_are_not_shown(kept, many):
     part = sweeps.keep(Path("less.yaml"), GRID, ["a"], kept.runs[:3], [])
     gone = sweeps.keep(Path("gone.yaml"), GRID, ["c"], ["a_direct-fff"], [])

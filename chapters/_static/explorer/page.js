@@ -322,6 +322,12 @@
   pad.addEventListener("focus", () => { if (pad.matches(":focus-visible")) showPen(); });
   pad.addEventListener("blur", () => { if (ink) { pen.putImageData(ink, 0, 0); ink = null; } });
 
+  /** Nothing but why there is nothing else. */
+  const fail = (reason) => {
+    home.replaceChildren(get("status"));
+    get("status").textContent = reason;
+  };
+
   // ---- start ---------------------------------------------------------------------------------------------------
 
   explorer.ready.then(() => {
@@ -345,11 +351,11 @@
     get("more").addEventListener("click", () => { shown = (shown + 7) % explorer.parts.test.length; drawDigits(); });
     get("clear").addEventListener("click", clear);
     update();
-  }, (error) => { get("status").textContent = `The explorer can't compute in this browser (${error.message}).`; });
+  }, (error) => fail(`The explorer can't compute in this browser (${error.message}).`));
   for (const name of ["digits", ...Object.keys(explorer.METHODS), explorer.BESIDE]) {
     const script = document.createElement("script");
     script.src = `_static/explorer/${name}.js`;
-    script.onerror = () => { get("status").textContent = `The file ${script.src} is missing, so the explorer can't compute.`; };
+    script.onerror = () => fail(`The file ${script.src} is missing, so the explorer can't compute.`);
     document.body.append(script);
   }
 })();

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from ccbook.book import artefacts
-from ccbook.book.formats import folder, mark, write_csv
+from ccbook.book.formats import folder, marks, write_csv
 from ccbook.book.plots import MARKERS, look
 from ccbook.chapters import METHODS
 from ccbook.records.run import Run
@@ -65,7 +65,7 @@ def lines(priced: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Artefact:
     for ax, unit in zip(axes, UNITS.values(), strict=True):
         ax.set(xlabel="complexity levels wanted", ylabel=unit, ylim=(0, None))
     axes[0].legend(fontsize="small")
-    figure.suptitle("\n".join({mark(run) for run in runs.values()} - {""}), color="firebrick", fontsize="medium")
+    figure.suptitle(marks(runs.values()), color="firebrick", fontsize="medium")
     caption = f"The price of 1 to {LEVELS} complexity levels: updates on the left, seconds of one core on the right."
     alt = f"Price against the number of complexity levels, a line for each method. At {LEVELS} levels: "
     alt += "; ".join(words) + "."

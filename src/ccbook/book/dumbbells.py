@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator
 from matplotlib.transforms import blended_transform_factory
 
 from ccbook.book import artefacts
-from ccbook.book.formats import SIGNS, TITLES, mark, metric
+from ccbook.book.formats import SIGNS, TITLES, marks, metric
 from ccbook.book.plots import palette, plain_ticks
 from ccbook.chapters import METHODS
 from ccbook.compare import cells
@@ -39,7 +39,7 @@ def figure(judged: pd.DataFrame, number: int, runs: Mapping[str, Run]) -> artefa
         Patch(color="0.87", label="tolerance"),
     ]
     chart.legend(handles=handles, loc="outside lower center", ncols=3, fontsize="small")
-    chart.suptitle("\n".join({mark(run) for run in runs.values()} - {""}), color="firebrick", fontsize="medium")
+    chart.suptitle(marks(runs.values()), color="firebrick", fontsize="medium")
     caption = f"Table {number}: the paper's values, ours, the band in which ours agrees, and the verdict's sign."
     words = " ".join(map(in_words, parts))
     return artefacts.figure(f"results-table{number}", chart, caption, f"Table {number}. {words}", rows, runs.values())

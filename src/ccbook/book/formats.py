@@ -1,6 +1,6 @@
 """How every page writes numbers, verdicts and where they come from."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -85,10 +85,15 @@ def mark(run: Run) -> str:
     return f"Profile {p.profile}, for a look only: {digits}, {count(len(p.seeds), 'seed')}"
 
 
+def marks(runs: Iterable[Run]) -> str:
+    """The marks of several runs, each once on a line of its own."""
+    return "\n".join(sorted({mark(run) for run in runs} - {""}))
+
+
 def sources(runs: Mapping[str, Run]) -> Markdown:
     """The runs that a page's numbers come from, in one paragraph."""
-    marks = "".join({f"**{mark(run)}.** " for run in runs.values() if mark(run)})
-    return Markdown(f"{marks}From the runs {', '.join(f'`{run.id}`' for run in runs.values())}.")
+    said = "".join(f"**{line}.** " for line in marks(runs.values()).splitlines())
+    return Markdown(f"{said}From the runs {', '.join(f'`{run.id}`' for run in runs.values())}.")
 
 
 def folder(profile: str) -> Path:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ccbook.book import artefacts
-from ccbook.book.formats import folder, in_words, mark
+from ccbook.book.formats import folder, in_words, marks
 from ccbook.book.plots import MARKERS, look, palette, plain_ticks
 from ccbook.chapters import METHODS
 from ccbook.compare.printed import LAMBDAS
@@ -90,7 +90,7 @@ def _curves(ax: Axes, table: pd.DataFrame, x: str, y: str, runs: Mapping[str, Ru
     ax.set(xscale="log", yscale="log")
     plain_ticks(ax.xaxis, ax.yaxis)
     ax.figure.legend(loc="outside lower center", ncols=4, fontsize="small")
-    ax.set_title("\n".join({mark(run) for run in runs.values()} - {""}), color="firebrick", fontsize="medium")
+    ax.set_title(marks(runs.values()), color="firebrick", fontsize="medium")
 
 
 def answer(counts: pd.DataFrame, runs: Mapping[str, Run]) -> Markdown:

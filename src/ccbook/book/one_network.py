@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from ccbook import perform
 from ccbook.book import artefacts, cost
-from ccbook.book.formats import SIGNS, folder, in_words, mark, signed, write_csv
+from ccbook.book.formats import SIGNS, folder, in_words, marks, signed, write_csv
 from ccbook.book.plots import MARKERS, TUNED, look, plain_ticks
 from ccbook.chapters import METHODS, defaults
 from ccbook.machine import download
@@ -126,7 +126,7 @@ def evidence_chart(table: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Ar
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.legend(fontsize="small")
-    ax.set_title("\n".join({mark(run) for run in runs.values()} - {""}), color="firebrick", fontsize="medium")
+    ax.set_title(marks(runs.values()), color="firebrick", fontsize="medium")
     worst = inside.loc[inside.groupby("method")["relative"].idxmax()].assign(
         name=lambda rows: rows["method"].map(_name)
     )

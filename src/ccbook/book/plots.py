@@ -1,6 +1,6 @@
 """What the pages' pictures share: colours, axes, and the plot of pruning with the words for it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -20,6 +20,7 @@ from ccbook.compare import printed
 from ccbook.records.run import Run
 
 MARKERS = "osD^vPX<>"
+FEW, LABELS = 6, 12  # lambdas of a legend that stands within the axes; and of any, at most
 COLOURS = {"direct": "#000000", "low_rank": "#1f77b4", "linear": "#d62728", "tempered": "#2ca02c"}  # by function
 TUNED = "tuned"  # direct training with a schedule like (g)'s, beside the methods
 MIDDLE = LinearSegmentedColormap.from_list("middle", ["#af48ef", "#346189", "#289e7c", "#757613"])
@@ -67,8 +68,16 @@ def pruning(curves: pd.DataFrame, ax: Axes) -> Axes:
     sns.lineplot(curves, x="pruned_percent", y="accuracy", errorbar=("pi", 100), hue="lam", hue_order=lambdas, ax=ax,
                  palette=palette(lambdas), style="lam", style_order=lambdas, markers=markers, dashes=False)  # fmt: skip
     ax.set(xlabel="weights removed, %", ylabel="test accuracy", xticks=range(0, 100, 10), ylim=(0, 1))
-    ax.legend(ax.get_legend_handles_labels()[0], [f"{lam:g}" for lam in lambdas], title="λ")
+    legend(ax, lambdas)
     return ax
+
+
+def legend(ax: Axes, lambdas: Sequence[float]) -> None:
+    """The lambdas of the curves; of more than a few beside the axes, where they cover no curve, and every nth."""
+    nth = -(-len(lambdas) // LABELS)
+    words = {handle: f"{lam:g}" for handle, lam in zip(ax.get_legend_handles_labels()[0], lambdas, strict=True)}
+    beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0, "fontsize": "small"}
+    ax.legend(list(words)[::nth], list(words.values())[::nth], title="λ", **beside if len(lambdas) > FEW else {})
 
 
 def papers_curves(letter: str, ax: Axes) -> None:
@@ -106,7 +115,7 @@ def loss_figure(run: Run) -> Figure:
     ax.set(xlabel="epoch", ylabel="loss, nats a digit", yscale="log" if rows["loss"].min() > 0 else "linear")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if lambdas:
-        ax.legend(ax.get_legend_handles_labels()[0], [f"{lam:g}" for lam in lambdas], title="λ")
+        legend(ax, lambdas)
     plt.close(figure)
     return figure
 

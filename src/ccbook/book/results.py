@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from pandas.io.formats.style import Styler
 
 from ccbook.book import artefacts, plots
-from ccbook.book.formats import CLAIM_SIGNS, COLOURS, SIGNS, TITLES, folder, mark, metric, write_csv
+from ccbook.book.formats import CLAIM_SIGNS, COLOURS, SIGNS, TITLES, folder, marks, metric, write_csv
 from ccbook.chapters import METHODS
 from ccbook.compare import cells, claims, printed
 from ccbook.records.run import Run
@@ -64,8 +64,8 @@ def figure1(runs: Mapping[str, Run]) -> artefacts.Artefact:
     theirs = Line2D([], [], color="0.3", linestyle=(0, (2, 1.5)))
     labels = [*map("λ = {:g}".format, mean.index), "the paper's"]
     figure.legend([*handles, theirs], labels, loc="outside lower center", ncols=len(labels))
-    for text in {mark(run) for run in runs.values()} - {""}:
-        figure.suptitle(text, color="firebrick")
+    if said := marks(runs.values()):
+        figure.suptitle(said, color="firebrick")
     caption = "Accuracy as weights are removed: ours, the mean and the range over the seeds, and the paper's, dashed."
     alt = f"Test accuracy as {mean.columns[0]}% to {mean.columns[-1]}% of the weights are removed, "
     alt += f"a panel for each method, a curve for each λ, the paper's dashed. Ours: {'; '.join(words)}."

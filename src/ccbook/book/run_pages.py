@@ -174,7 +174,7 @@ def table(label: str, rows: Any, head: Sequence[str] = (), safe: bool = False) -
 def fenced(text: str, language: str = "bash") -> str:
     """A code block that the text can't end; a command stays on one line."""
     fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", text))])
-    return f"{fence}{language}\n{' '.join(text.split()) if language == 'bash' else text}\n{fence}"
+    return f"{fence}{language}\n{' '.join(text.splitlines()) if language == 'bash' else text}\n{fence}"
 
 
 def behind_tables(runs: Mapping[str, Run]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,14 +17,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from ccbook.book import artefacts, plots
-from ccbook.book.formats import TITLES, in_words, mark, metric
+from ccbook.book.formats import TITLES, in_words, marks, metric
 from ccbook.book.run_pages import METRICS, escaped, fenced, table
 from ccbook.chapters import METHODS
+from ccbook.machine import download
 from ccbook.records import history
 from ccbook.records.run import Run
 from ccbook.records.sweeps import Sweep
 from ccbook.wording import count, duration, word
 
+FOLDER = r"""(?<![\w./-])(~\w*)?(/[^/\s,\[\]{}"']+)+/?"""  # in a grid, by its path from the root or from a home
 FEW = 3  # runs that are called the best
 SIZE = {"height": 1.7, "aspect": 2.4}  # of a panel, as seaborn has it
 LARGE = 10  # a ratio that takes a logarithmic axis
@@ -59,11 +62,11 @@ def _of(sweep: Sweep, runs: Sequence[Run]) -> list[Run]:
 
 
 def _public(sweep: Sweep, runs: Sequence[Run]) -> str:
-    """The grid, in which a folder of digits has its short name."""
-    text = sweep.grid
-    for dataset, short in sorted(_short_names(runs).items(), key=lambda name: -len(name[0])):  # a/b before a
+    """The grid, in which a folder of digits has its short name, or its last if no run on it is there."""
+    text, short_names = sweep.grid, _short_names(runs)
+    for dataset, short in sorted(short_names.items(), key=lambda name: -len(name[0])):  # a/b before a
         text = text.replace(dataset, short)
-    return text
+    return re.sub(FOLDER, lambda path: short_names.get(download.spelled_out(path[0]), Path(path[0]).name), text)
 
 
 def _short_names(runs: Sequence[Run]) -> dict[str, str]:
@@ -179,9 +182,8 @@ def best(rows: pd.DataFrame, metric_name: str) -> pd.DataFrame:
 
 def page(sweep: Sweep, runs: Sequence[Run], rows: pd.DataFrame) -> str:
     """A sweep's page in Markdown."""
-    marks = sorted({f"**{mark(run)}.**" for run in runs if mark(run)})
     parts = ["---\norphan: true\n---", f"# Sweep {sweep.file}", "[All runs](../reruns.ipynb)",
-             " ".join([f"{_summary(sweep, runs)}.", *marks]),
+             " ".join([f"{_summary(sweep, runs)}.", *(f"**{line}.**" for line in marks(runs).splitlines())]),
              f"The numbers, a row for each run and λ: {{download}}`{sweep.name}.csv`."]  # fmt: skip
     pictures = _pictures(sweep, rows)
     parts += ["## Each metric against each parameter", EXPLAINED] * bool(pictures)
