@@ -32,7 +32,8 @@ for method in chapters.METHODS.values():
     if method.start:
         NEEDS[method.name] += page(*(chapters.METHODS[letter].name for letter in (method.start, "b")))  # (b) to compare
 NEEDS["audit"] = page(*CHAPTERS)
-NEEDS["one_network"] = [*page(*CHAPTERS), "book/results/studies.csv"]  # by `make studies`
+TUNED = [*filter(os.path.isfile, ["book/results/tuned.csv"])]  # stands for a run, if it is of the present code
+NEEDS["one_network"] = [*page(*CHAPTERS), "book/results/studies.csv", *TUNED]  # by `make studies`
 NEEDS |= dict.fromkeys(["results", "claims", "cost", "explorer", "made", "conclusions"], page(*CHAPTERS))
 NEEDS |= {
     "idea": page(*CHAPTERS, "one_network"),
@@ -42,9 +43,10 @@ NEEDS |= {
 }
 PAGES_IN_ALL = len(NEEDS)
 RUN = rf"\b(?:{'|'.join(CHAPTERS)})-[0-9a-f]{{12}}\b"
+STANDING = {name for file in TUNED for name in re.findall(RUN, Path(file).read_text())}
 for made in map(Path, page(*CHAPTERS, *TRAIN)):  # one of a run that is no longer on record is made again
     named = set(re.findall(RUN, made.read_text())) if made.is_file() else set()
-    if not all((RUNS / name / "receipt.json").is_file() for name in named):
+    if not all((RUNS / name / "receipt.json").is_file() for name in named - STANDING):
         made.unlink()
 MADE = BOOK / "site.made"  # the site's output: Snakemake deletes that first, and the site stays until there is another
 if not (BOOK / "html/index.html").is_file():

@@ -123,7 +123,7 @@ def test_refused_parameters_end_papermill_with_the_reasons(tmp_path, record):
     done = papermill("a_direct", tmp_path, profile="quick", lambdas="[0]", epoch=1)
     assert done.returncode != 0
     last = "".join(done.stderr.splitlines()[-4:])
-    assert "parameter lambdas.0 = 0: Input should be greater than 0" in last
+    assert "parameter lambdas.0 = '0': Input should be greater than 0" in last
     assert "unknown parameter 'epoch': did you mean 'epochs'?" in last
     assert not record.exists()
 

@@ -12,7 +12,7 @@ from IPython.display import Markdown
 from ccbook import perform
 from ccbook.book import artefacts
 from ccbook.book.formats import folder, signed, write_csv
-from ccbook.book.one_network import GRID, REFERENCE, asked, of_each
+from ccbook.book.one_network import GRID, REFERENCE, TUNED_ROWS, asked, of_each
 from ccbook.book.plots import TUNED
 from ccbook.chapters import METHODS, defaults
 from ccbook.compare.printed import LAMBDAS
@@ -129,6 +129,8 @@ def main(device: str) -> None:
     tables = [measured(v, run) for v, run in zip(chosen, runs, strict=True) if isinstance(run, Run)]
     rows = compared(tables)
     write_csv(rows, folder("paper") / "studies.csv")
+    if isinstance(tuned := runs[0], Run):
+        write_csv(of_each(TUNED, tuned), folder("paper") / TUNED_ROWS)
     click.echo(f"{len(tables)} of {len(chosen)} are recorded in {folder('paper') / 'studies.csv'}")
 
 
