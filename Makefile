@@ -72,7 +72,7 @@ bench: setup .venv-bench/ready  ## what a training step costs here, beside other
 	@$(BIN)/python benchmarks/growth.py
 	@$(BIN)/python benchmarks/precision.py
 
-studies: setup  ## is it (g)'s form or its training, how well is direct training tuned, other networks and digits; an hour
+studies: setup  ## is it (g)'s form or its training, how well is direct training tuned, other networks and digits; over an hour
 	@$(BIN)/python -m ccbook.book.studies
 
 .venv-bench/ready: benchmarks/peers.txt

@@ -139,7 +139,8 @@ for name, needed in NEEDS.items():
             package=PACKAGE,
             needed=needed,
         output:
-            [directory(f"{BOOK}/{file}") if file == "reruns" else f"{BOOK}/{file}" for file in FILES.get(name, [])],
+            # of a page that fails those of before are put back: git has the paper's
+            [(directory if file == "reruns" else update)(f"{BOOK}/{file}") for file in FILES.get(name, [])],
             page=page(name),
         # models are spread over the cores that a chapter gets; two chapters at once keep all of them busy
         threads: max(1, workflow.cores // 2) if name in CHAPTERS else workflow.cores if name in TRAIN else 1

@@ -55,7 +55,7 @@ def build(copy: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subproce
     return started
 
 
-def test_a_build_in_spite_of_kills_is_whole_and_a_changed_byte_stops_the_next(copy, build):
+def test_a_build_in_spite_of_kills_is_whole_and_a_changed_byte_stops_the_next_and_takes_nothing_away(copy, build):
     log = copy / "build.log"
     for state, seen in STATES.items():
         process = build()
@@ -78,6 +78,11 @@ def test_a_build_in_spite_of_kills_is_whole_and_a_changed_byte_stops_the_next(co
     metrics.write_bytes(content.replace(b"a,", b"b,", 1))
     assert build("--forcerun", "site").wait() != 0
     assert f"{metrics.parent.name}/metrics.csv" in log.read_text()
+
+    table = copy / "book" / "quick" / "results" / "table1.csv"
+    before = table.read_bytes()
+    assert build("--forcerun", "results").wait() != 0
+    assert table.read_bytes() == before
 
 
 def test_a_page_of_a_run_that_was_taken_off_the_record_is_made_again_and_no_other(copy, build):

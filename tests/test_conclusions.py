@@ -114,7 +114,7 @@ def test_what_can_be_removed_keeps_the_accuracy_within_the_loss(runs):
     found = conclusions.removals(rows).set_index(["method", "lam"])
     assert found.loc[("a", 0.1)].tolist() == pytest.approx([0.98, 40, 0.962])
     assert found.loc[("a", 10)].tolist() == pytest.approx([0.90, 90, 0.90])
-    assert (found["whole"] - found["after"]).max() <= conclusions.LOSS + 1e-9
+    assert (found["whole"] - found["after"]).max() <= cells.SMALL_LOSS + 1e-9
     shown = re.sub(r"<[^>]*>", " ", conclusions.removal_table(rows, runs).plain["text/html"])
     for (letter, lam), row in found.iterrows():
         numbers = rf"{lam:g}\s+{row['whole']:.1%}\s+{row['percent']:.0f}\s+{row['after']:.1%}"

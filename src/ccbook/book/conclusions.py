@@ -9,10 +9,10 @@ from ccbook.book import artefacts, cost
 from ccbook.book.formats import TITLES
 from ccbook.chapters import METHODS
 from ccbook.compare import cells, claims
+from ccbook.compare.cells import SMALL_LOSS
 from ccbook.records.run import Run
 from ccbook.records.verification import interval
 
-LOSS = 0.02  # of accuracy: what a removal of weights may cost
 AGREEING = ["agrees", "explained"]
 VERBS = {
     "agrees": "agree", "close": "are close", "explained": "are explained by a constant of the network",
@@ -76,12 +76,12 @@ def rival(priced: pd.DataFrame, runs: Mapping[str, Run], letter: str) -> str:
 
 
 def removals(rows: pd.DataFrame) -> pd.DataFrame:
-    """What can be removed from each network for at most LOSS: method, lam, whole, percent, after.
+    """What can be removed from each network for at most SMALL_LOSS: method, lam, whole, percent, after.
 
     Args: rows, as of results.figure1_rows().
     """
     curves = rows.pivot(index=["method", "lam"], columns="pruned_percent", values="mean")
-    percent = cells.removable(curves, LOSS)
+    percent = cells.removable(curves, SMALL_LOSS)
     after = [curves.loc[network, share] for network, share in percent.items()]
     return pd.DataFrame({"whole": curves[0], "percent": percent, "after": after}).reset_index()
 
@@ -92,14 +92,14 @@ def removal_table(rows: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Arte
     shown = found.set_axis(["method", "λ", "whole network", "weights that can go, %", "accuracy after"], axis=1)
     words = {"method": "({})", "λ": "{:g}", "whole network": "{:.1%}", "accuracy after": "{:.1%}"}
     styled = shown.style.format(words).hide(axis="index")
-    caption = f"The accuracy, and the weights that can be removed for at most {100 * LOSS:.0f} points of it."
+    caption = f"The accuracy, and the weights that can be removed for at most {100 * SMALL_LOSS:.0f} points of it."
     return artefacts.table("conclusions-removals", styled, caption, found, runs.values())
 
 
 def recommended(rows: pd.DataFrame) -> pd.Series:
-    """Of the points within LOSS of the best whole network, that with the most weights removed, then most accurate."""
+    """Of the points near the best whole network, that with the most weights removed, then the most accurate one."""
     best = rows.loc[rows["pruned_percent"] == 0, "mean"].max()
-    return rows[rows["mean"] >= best - LOSS].sort_values(["pruned_percent", "mean"]).iloc[-1]
+    return rows[rows["mean"] >= best - SMALL_LOSS].sort_values(["pruned_percent", "mean"]).iloc[-1]
 
 
 def recommendation(rows: pd.DataFrame) -> Markdown:

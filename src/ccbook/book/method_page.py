@@ -12,14 +12,13 @@ from ccbook import parameters
 from ccbook.book import artefacts, plots
 from ccbook.book.formats import in_words, mark, metrics
 from ccbook.chapters import METHODS, defaults
-from ccbook.compare.cells import removable
+from ccbook.compare.cells import SMALL_LOSS, removable
 from ccbook.parameters import FineTuning
 from ccbook.records import run as runs
 from ccbook.records import store
 from ccbook.records.run import Run
 from ccbook.wording import count
 
-LOSS = 0.02  # of accuracy: a small one
 FLOOR = 0.5  # of the axis of accuracy, where all curves are above it: half a point is to be seen
 
 LOOKS: dict[str, dict[str, Any]] = {  # beside a fine-tuning
@@ -119,10 +118,11 @@ def numbers(run: Run) -> Markdown:
     caption = f"Method {METHODS[p.method]}: every metric, mean ± standard deviation over seeds."
     display(artefacts.table(f"{p.chapter}-metrics", metrics(run), caption, run.metrics, [run]))
     mean = plots.mean_curves(run.curves)
+    parts = removable(mean, SMALL_LOSS)
     return Markdown(
         f"At λ = {_and(f'{lam:g}' for lam in mean.index)} the whole network recognises "
-        f"{_and(f'{a:.1%}' for a in mean[0])} of the test digits. {_and(f'{r}%' for r in removable(mean, LOSS))} of "
-        f"the weights can be removed before more than {100 * LOSS:.0f} points of accuracy are lost; with "
+        f"{_and(f'{a:.1%}' for a in mean[0])} of the test digits. {_and(f'{part}%' for part in parts)} of "
+        f"the weights can be removed before more than {100 * SMALL_LOSS:.0f} points of accuracy are lost; with "
         f"{mean.columns[-1]}% removed, {_and(f'{a:.1%}' for a in mean.iloc[:, -1])} remain."
     )
 

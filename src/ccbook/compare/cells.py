@@ -21,6 +21,8 @@ ROUNDING = 1e-9  # of a share, and of a count as a share of it
 # the printed counts imply 20 trained numbers more for each posterior than the paper's network has
 EXTRA = 159_040 / 159_020
 
+SMALL_LOSS = 0.02  # of accuracy, that a removal of weights may cost
+
 
 @cache
 def tolerances(former: bool = False) -> pd.DataFrame:
