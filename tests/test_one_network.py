@@ -1,15 +1,13 @@
 """One network for every lambda: how far its verdicts hang on the seeds."""
 
-from types import SimpleNamespace
-from typing import Any
-
+import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
 
 from ccbook.book import one_network
 from ccbook.book.formats import write_csv
-from ccbook.book.one_network import GRID, against_pairs, lead
+from ccbook.book.one_network import GRID, against_pairs, by_intervals, over_seeds
 from ccbook.records import history
 from tests.helpers import on_record
 
@@ -40,18 +38,13 @@ def test_the_tuned_training_stands_on_the_rows_on_record_while_they_are_of_the_s
     assert one_network.reference("quick", "cpu")["run"].unique().tolist() == [run.id for run in on_record()]
 
 
-def test_the_lead_over_direct_training_is_taken_seed_by_seed_with_its_interval():
-    evidence = {"a": {0: -100.0, 1: -110.0, 2: -90.0}, "g": {0: -99.0, 1: -106.0, 2: -90.0}}
-    runs: dict[str, Any] = {
-        letter: SimpleNamespace(metrics=pd.DataFrame(
-            [(1.0, seed, value) for seed, value in values.items()] + [(10.0 if letter == "a" else 3.0, 0, -50.0)],
-            columns=["lam", "seed", "evidence"],
-        ))
-        for letter, values in evidence.items()
-    }  # fmt: skip
-    found = lead(runs)
-    assert found.index.tolist() == [1.0]  # the only one that both have
-    assert found["mean"].item() == pytest.approx(-0.05 / 3)
-    low, high = ttest_1samp([-0.01, -0.04, 0.0], 0).confidence_interval(0.95)
-    assert (found["mean"] - found["half"]).item() == pytest.approx(low)
-    assert (found["mean"] + found["half"]).item() == pytest.approx(high)
+def test_a_goal_is_met_by_intervals_where_the_whole_interval_of_the_mean_over_seeds_is_on_its_side():
+    by_lam = {1.0: [-0.01, -0.04, 0.0], 3.0: [0.01, 0.02, 0.03], 10.0: [0.1, 0.2, np.nan], 100.0: [5.0, 6.0, 5.5]}
+    margins = pd.DataFrame(by_lam).rename_axis("seed").rename_axis("lam", axis="columns").unstack()
+    found = over_seeds(margins)
+    for lam, numbers in by_lam.items():
+        low, high = ttest_1samp(numbers, 0, nan_policy="omit").confidence_interval(0.95)
+        assert (found["mean"] - found["half"])[lam] == pytest.approx(low)
+        assert (found["mean"] + found["half"])[lam] == pytest.approx(high)
+    assert by_intervals(margins) == "; by intervals at 1 of 4"
+    assert by_intervals(margins.xs(0, level="seed", drop_level=False)) == ""  # one seed has no interval
