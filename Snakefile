@@ -61,6 +61,13 @@ FILES = {  # what a page writes beside itself
     "reruns": ["reruns"],
 }
 
+
+
+def kept(file):
+    """A page's file, which is put back if the page fails: git has the paper's."""
+    return directory(file) if not Path(file).suffix else update(file) if os.path.isfile(file) else file
+
+
 os.environ["JUPYTER_PATH"] = str(Path(workflow.basedir) / ".jupyter")  # a kernel that warns of nothing on this machine
 # papermill writes beside the output and moves into place: a killed job leaves no half of a page. A kernel that loses a
 # race for a port is started once more
@@ -68,6 +75,7 @@ EXECUTE = (
     "papermill --no-progress-bar --log-level WARNING {input.notebook} {output.page}.$$.ipynb"
     " -p profile {PROFILE} -p device {DEVICE}"
     " && mv {output.page}.$$.ipynb {output.page} || {{ rm -f {output.page}.$$.ipynb; exit 1; }}\n"
+    "old=$(find {output} -maxdepth 0 ! -newer {BOOK}/begun.txt); [ -z \"$old\" ] || {{ echo \"{rule} has not written $old\"; exit 1; }}\n"
     "echo \"$(date +%H:%M) made the page {rule}, $(find {BOOK}/notebooks -newer {BOOK}/begun.txt -name '*.ipynb' ! -name '*.*.ipynb' | wc -l)"
     " of at most {PAGES_IN_ALL}\""
 )
@@ -139,8 +147,7 @@ for name, needed in NEEDS.items():
             package=PACKAGE,
             needed=needed,
         output:
-            # of a page that fails those of before are put back: git has the paper's
-            [(directory if file == "reruns" else update)(f"{BOOK}/{file}") for file in FILES.get(name, [])],
+            [kept(f"{BOOK}/{file}") for file in FILES.get(name, [])],
             page=page(name),
         # models are spread over the cores that a chapter gets; two chapters at once keep all of them busy
         threads: max(1, workflow.cores // 2) if name in CHAPTERS else workflow.cores if name in TRAIN else 1

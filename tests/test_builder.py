@@ -23,7 +23,8 @@ from tests.helpers import ccbook, ended
 NUMBERS = ["1", "3.5", "0", "-0", "-1", "1e-3", "1e2", ".5", "5.", "+2", " 3 ", "1_000", "1__0", "0x10", "x", "1,5",
            "inf", "nan", "1e400", "2e30", "99999999", "--1", "1e", "1 2"]  # fmt: skip
 LISTS = ["1", "0.1,1,10", "[1, 2]", "1,1", "2,1", "0", "-1,1", "1.5", "1e-3", "a", "[1", "1,,2", "[]", "1 2", "[1],2",
-         "[[1]]", '"1",2', '"x"', "true", "null", "1e400", "{}", "0,x", "0,-1", "100000,100000", "1,2,3"]  # fmt: skip
+         "[[1]]", '"1",2', '"x"', "true", "null", "1e400", "{}", "0,x", "0,-1", "100000,100000", "1,2,3",
+         " [.1, 1] ", "020"]  # fmt: skip
 ALONE = [(letter, {name: text}) for letter, names, texts in (
     ("a", ("epochs", "batch_size", "learning_rate", "init_log_std", "clip"), NUMBERS),
     ("c", ("samples", "lam_power"), NUMBERS), ("e", ("init_slope",), NUMBERS),

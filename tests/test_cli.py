@@ -333,7 +333,9 @@ def test_a_folder_of_digits_is_found_from_wherever_a_command_is_typed(small, fol
     words = [word for word in small if not word.startswith("dataset=")] + [f"dataset=../{folder.parent.name}/own"]
     ended(ccbook("run", "a", *words))
     (run,) = on_record()
-    assert run.id in ended(ccbook("runs", "--dataset", f"../{folder.parent.name}/own"))
+    for typed in ("own", f"../{folder.parent.name}/own", folder):
+        assert run.id in ended(ccbook("runs", "--dataset", typed))
+    assert "no such run" in ended(ccbook("runs", "--dataset", "~nobody_at_all/own"))
     monkeypatch.chdir("/")
     assert run.id in ended(ccbook("run", "a", "--from", run.id))
     assert "the same bytes" in ended(ccbook("verify", run.id))

@@ -57,7 +57,7 @@ def test_values_are_cast_as_papermill_may_hand_them_over():
         ("profile", "fast", "'paper' or 'quick'"),
         ("dataset", "MINST", "did you mean 'MNIST'"),
         ("dataset", "9" * 300, "File name too long"),
-        ("dataset", "~nobody_at_all/digits", "home directory"),
+        ("dataset", "~nobody_at_all/digits", "or a folder with the files"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name_and_what_is_allowed(name, value, reason):

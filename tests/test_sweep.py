@@ -83,7 +83,7 @@ def test_a_fine_tuning_brings_the_run_that_it_starts_from():
         ("method: [a]", "entry 1, unknown key 'method': did you mean 'methods'?"),
         ("{methods: a, sets: {epochs: 1}}", "entry 1, unknown key 'sets': did you mean 'set'?"),
         ("{methods: a, epochs: 1}", "unknown key 'epochs': there are methods and datasets, and for parameters set"),
-        ("- [a]", "entry 1 is ['a'], and must have `methods`"),
+        ("- [a]", "entry 1 is ['a'], and has no keys: there are methods"),
         ("{methods: [a], produkt: {}}", "entry 1, unknown key 'produkt': did you mean 'product'?"),
         ("methods: []", "at least 1 item"),
         ("methods: [z]", "no method 'z'"),

@@ -169,6 +169,9 @@ def test_a_parameter_that_a_method_lacks_is_a_dash(run, small):
         ("datasets: [~/secret/mine, MNIST]", "datasets: [mine, MNIST]"),
         ('dataset: "/home/me/secret/mine"', 'dataset: "mine"'),
         ("dataset: /mine/", "dataset: mine"),
+        ("datasets: ['/home/me/my digits/two of them', ~nobody_at.all/x]", "datasets: ['two of them', x]"),
+        ("datasets: ../../me/secret/mine  # about ~5/10", "datasets: mine  # about 10"),
+        ("set: {lambdas: '.1, 1'}", "set: {lambdas: '.1, 1'}"),
         ("# as in https://example.org/a/b, and/or 1/2", "# as in https://example.org/a/b, and/or 1/2"),
     ],
 )

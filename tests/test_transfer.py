@@ -386,7 +386,7 @@ def test_what_the_book_stands_on_is_archived(monkeypatch, both, tmp_path):
 def test_nothing_is_trained_where_that_is_forbidden(both, small, monkeypatch):
     monkeypatch.setenv("CCBOOK_NEVER_TRAIN", "1")
     assert perform.perform("a_direct", small) in both
-    with pytest.raises(ValueError, match=r"isn't on record, because nothing is to be trained .*: `ccbook fetch"):
+    with pytest.raises(ValueError, match=r"isn't on record, and nothing is to be trained: `ccbook fetch FILE` adds"):
         perform.perform("a_direct", small | {"prior_std": 3})
 
 

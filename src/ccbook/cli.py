@@ -17,6 +17,7 @@ from ccbook import ROOT, STOPS, chapters, folder_of, runs_folder
 from ccbook.chapters import Parameter
 from ccbook.wording import count, visible
 
+FULL = "a smaller hidden, batch_size or samples takes less, and so do fewer lambdas or seeds"
 REFUSED, FAILED, STOPPED = 2, 1, 130  # exit status: can't be used; couldn't be finished; Ctrl-C or a time limit
 
 
@@ -59,7 +60,9 @@ def _reported(then: str = "") -> Iterator[None]:
         if isinstance(error, ParameterError | DataError | RunError | SweepError):
             raise _failure(str(error), REFUSED) from error
         # torch has no type of its own for a processor's memory that is full
-        if isinstance(error, FAILURES) or "can't allocate memory" in str(error):
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            raise _failure(f"the memory of this machine is too small: {FULL}\n{then}".strip(), FAILED) from error
+        if isinstance(error, FAILURES):
             raise _failure(f"{str(error) or type(error).__name__}\n{then}".strip(), FAILED) from error
         raise
     finally:
@@ -119,8 +122,9 @@ def _new_file(context: click.Context, parameter: click.Parameter, value: Path | 
     if value:
         try:
             ours = {folder.resolve() for folder in (runs_folder(), ROOT / "chapters", ROOT / "src")}
-            within, sweeps = {*value.resolve().parents}, runs_folder().resolve() / ".sweeps"
-            if value.is_symlink() or value.exists() or (ours & within and sweeps not in within):
+            place = value.resolve()
+            sweeps = place.match(".sweeps/*/done/*.json")  # where a sweep has its jobs' receipts, among the runs
+            if value.is_symlink() or value.exists() or (ours & {*place.parents} and not sweeps):
                 raise _failure(f"{value} is there already, or lies among runs or sources; name a new file", REFUSED)
             there = next(folder for folder in value.absolute().parents if folder.exists())
             tempfile.TemporaryFile(dir=there).close()

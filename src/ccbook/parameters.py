@@ -43,7 +43,8 @@ def _no_bool(value: object) -> object:
 def _as_list(value: object) -> object:
     """A list as papermill may hand it over: as it is, as text, or as its only element."""
     if isinstance(value, str):
-        inner = value[1:-1] if value[:1] + value[-1:] == "[]" else value
+        text = value.strip()
+        inner = text[1:-1] if text[:1] + text[-1:] == "[]" else text
         value = [item.strip() for item in inner.split(",")] if inner.strip() else []
     return value if isinstance(value, list | tuple) else [value]
 
@@ -138,8 +139,8 @@ class Parameters(pydantic.BaseModel):
     def _known_dataset(cls, value: str, info: ValidationInfo) -> str:
         try:
             return printable(value if info.context == RECORDED else download.known(printable(value)))
-        except (OSError, RuntimeError) as error:  # longer than a path may be; the home of nobody
-            raise ValueError(f"no folder can be of this name ({getattr(error, 'strerror', error)})") from None
+        except OSError as error:  # longer than a path may be
+            raise ValueError(f"no folder can be of this name ({error.strerror})") from None
 
     @field_validator("device")
     @classmethod

@@ -107,8 +107,8 @@ def verify(run: Run) -> verification.Verification:
 @contextlib.contextmanager
 def _trained(p: Parameters, digits: Digits, begin: Run | None) -> Iterator[Run]:
     """A run in a folder of its own, which is gone afterwards unless the run is kept."""
-    begun = training.start(method_of(p), [Model(None, 0)], digits, p.settings) if isinstance(p, Hypernetwork) else {}
-    store.check_place(p, digits, sum(t.numel() for t in begun.values()))
+    store.check_allowed(p, digits)
+    store.check_place(p, digits, _size(p, digits))
     if code(sources(function := chapters.METHODS[p.method].function)) != IMPORTED[function]:
         raise RunError("the sources of complexity_control were edited since this process has read them. Start it anew; "
                        "in Jupyter, restart the kernel")  # fmt: skip
@@ -123,6 +123,13 @@ def _trained(p: Parameters, digits: Digits, begin: Run | None) -> Iterator[Run]:
     draft["seconds"] = round(time.perf_counter() - began, 1)
     with store.written(draft, p, *part) as run:
         yield run
+
+
+def _size(p: Parameters, digits: Digits) -> int:
+    """How many numbers a hypernetwork has; a direct method has none besides its posteriors."""
+    if not isinstance(p, Hypernetwork):
+        return 0
+    return sum(t.numel() for t in training.start(method_of(p), [Model(None, 0)], digits, p.settings).values())
 
 
 def method_of(p: Parameters) -> Method:

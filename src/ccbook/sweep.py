@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from tqdm import tqdm
 
 from ccbook import ROOT, chapters, parameters
@@ -31,7 +31,6 @@ MOST = 10_000  # runs of one file; more is a slip of the finger
 LONGEST = 1_000_000  # characters of a file
 SHOWN = 10  # faults of a file, the first ones
 PATIENCE = 20  # seconds for Snakemake to end its jobs
-KEYS = ("methods", "datasets", "set", "product", "list")
 ALLOWED = "there are methods and datasets, and for parameters set, product and list"
 
 
@@ -45,8 +44,6 @@ def _listed(value: Any) -> Any:
 
 class Entry(BaseModel):
     """A grid: each method on each dataset with each combination of `product` and each set of `list`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     methods: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
     datasets: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)] | None = None
@@ -123,12 +120,14 @@ def _entries(text: str) -> tuple[dict[int, Entry], list[str]]:
     if not content or not isinstance(content, list | dict):
         raise SweepError("there must be an entry with `methods`, or a list of such entries")
     entries, faults = {}, []
+    keys = [field.alias or name for name, field in Entry.model_fields.items()]
     for k, raw in enumerate(content if isinstance(content, list) else [content], start=1):
         if not isinstance(raw, dict):
-            faults.append(f"entry {k} is {reprlib.repr(raw)}, and must have `methods`, and any of the other keys")
+            faults.append(f"entry {k} is {reprlib.repr(raw)}, and has no keys: {ALLOWED}")
             continue
-        if unknown := [f"unknown key {key!r}: {did_you_mean(key, KEYS, ALLOWED)}" for key in raw if key not in KEYS]:
-            faults += [f"entry {k}, {fault}" for fault in unknown]
+        if unknown := [key for key in raw if key not in keys]:
+            hints = {key: did_you_mean(key, keys, ALLOWED) for key in unknown}
+            faults += [f"entry {k}, unknown key {reprlib.repr(key)}: {hint}" for key, hint in hints.items()]
             continue
         try:
             entries[k] = Entry.model_validate(raw)

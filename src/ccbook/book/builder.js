@@ -40,7 +40,7 @@
       const { value, fault } = fromText(field, text);
       return { value, faults: fault ? [[field.name, fault]] : [] };
     }
-    const inner = /^\[.*\]$/.test(text) ? text.slice(1, -1) : text;
+    const inner = text.trim().replace(/^\[(.*)\]$/, "$1");
     const items = inner.trim() ? inner.split(",").map((item) => fromText(field, item)) : [];
     const value = items.map((item) => item.value);
     const faults = items.flatMap(({ fault }, k) => (fault ? [[`${field.name}.${k}`, fault]] : []));

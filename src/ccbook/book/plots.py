@@ -20,7 +20,7 @@ from ccbook.compare import printed
 from ccbook.records.run import Run
 
 MARKERS = "osD^vPX<>"
-FEW, LABELS = 6, 12  # lambdas of a legend that stands within the axes; and of any, at most
+FEW, LABELS = 6, 12  # the most lambdas of a legend within the axes, and of one beside them
 COLOURS = {"direct": "#000000", "low_rank": "#1f77b4", "linear": "#d62728", "tempered": "#2ca02c"}  # by function
 TUNED = "tuned"  # direct training with a schedule like (g)'s, beside the methods
 MIDDLE = LinearSegmentedColormap.from_list("middle", ["#af48ef", "#346189", "#289e7c", "#757613"])
@@ -73,11 +73,13 @@ def pruning(curves: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def legend(ax: Axes, lambdas: Sequence[float]) -> None:
-    """The lambdas of the curves; of more than a few beside the axes, where they cover no curve, and every nth."""
-    nth = -(-len(lambdas) // LABELS)
-    words = {handle: f"{lam:g}" for handle, lam in zip(ax.get_legend_handles_labels()[0], lambdas, strict=True)}
+    """The lambdas of an axes' curves: a few of them within it, more beside it, and of very many the ends and some."""
+    handles, last = ax.get_legend_handles_labels()[0], len(lambdas) - 1
+    named = sorted({round(k) for k in np.linspace(0, last, min(last + 1, LABELS))})
+    title = "λ" if len(named) == len(lambdas) else "some of the λ"
     beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0, "fontsize": "small"}
-    ax.legend(list(words)[::nth], list(words.values())[::nth], title="λ", **beside if len(lambdas) > FEW else {})
+    ax.legend([handles[k] for k in named], [f"{lambdas[k]:g}" for k in named], title=title,
+              **beside if len(lambdas) > FEW else {})  # fmt: skip
 
 
 def papers_curves(letter: str, ax: Axes) -> None:

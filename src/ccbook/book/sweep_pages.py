@@ -26,7 +26,8 @@ from ccbook.records.run import Run
 from ccbook.records.sweeps import Sweep
 from ccbook.wording import count, duration, word
 
-FOLDER = r"""(?<![\w./-])(~\w*)?(/[^/\s,\[\]{}"']+)+/?"""  # in a grid, by its path from the root or from a home
+# in a grid a folder by its path, quoted or not, from the root, a home or where one is
+FOLDER = r"""(?<=["'])[~./][^"'\n]*(?=["'])|(?<![\w./~-])(~[\w.-]*|\.\.?)?(/[^/\s,\[\]{}"']+)+/?"""
 FEW = 3  # runs that are called the best
 SIZE = {"height": 1.7, "aspect": 2.4}  # of a panel, as seaborn has it
 LARGE = 10  # a ratio that takes a logarithmic axis

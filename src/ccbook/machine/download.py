@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import importlib
+import os
 import pickle
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def home() -> Path:
 
 def spelled_out(dataset: str) -> str:
     """The dataset as it is recorded: one of NAMED, or a folder's path that holds wherever a command is typed."""
-    return dataset if dataset in NAMED else str(Path(dataset).expanduser().absolute())
+    return dataset if dataset in NAMED else os.path.abspath(os.path.expanduser(dataset))  # noqa: PTH100, PTH111 - any text
 
 
 def known(dataset: str) -> str:
@@ -48,8 +49,9 @@ def known(dataset: str) -> str:
     name = spelled_out(dataset)
     if name in NAMED or Path(name).is_dir():
         return name
-    allowed = f"one of {', '.join(NAMED)}, or a folder with the files {', '.join(FILES)} in IDX format, plain or .gz"
-    raise DataError(f"no dataset {dataset!r}: {did_you_mean(dataset, NAMED, 'there is none')} It is {allowed}")
+    hint = did_you_mean(dataset, NAMED, "nothing has this name.")
+    raise DataError(f"no dataset {dataset!r}: {hint} It is one of {', '.join(NAMED)}, or a folder with the files "
+                    f"{', '.join(FILES)} in IDX format, plain or .gz")  # fmt: skip
 
 
 def load(dataset: str, device: str = "cpu", train: int | None = None, test: int | None = None,

@@ -27,8 +27,8 @@ def read(folder: Path, device: str = "cpu", train: int | None = None, test: int 
          names: Sequence[str] = FILES) -> Digits:  # fmt: skip
     """The digits of a folder with the four FILES in IDX format, plain or .gz.
 
-    Args: train, test: how many of the first digits; all if None. names, of the files: those of a dataset that was
-        verified, or else each as it is there.
+    Args: train, test: how many of the first digits; all if None. names, of the four files, where others may lie beside
+        them that aren't to be read.
     Raises: DataError.
     """
     arrays = [_read(_existing(folder, name)) for name in names]

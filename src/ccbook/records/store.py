@@ -193,6 +193,15 @@ def temporary_folder() -> tempfile.TemporaryDirectory:
         raise RunError(f"{home()} can't be written ({error.strerror}). Change that, or CCBOOK_RUNS") from error
 
 
+def check_allowed(p: Parameters, digits: Digits) -> None:
+    """Raises: RunError where nothing is to be trained."""
+    if os.environ.get("CCBOOK_NEVER_TRAIN"):
+        if on_record(name := runs.name(p, fingerprint(digits))):
+            raise RunError(f"{name} is on record, and isn't trained again while CCBOOK_NEVER_TRAIN is set")
+        raise RunError(f"{name} isn't on record, and nothing is to be trained: `ccbook fetch FILE` adds published "
+                       f"runs, and `make {p.profile}` trains")  # fmt: skip
+
+
 def check_place(p: Parameters, digits: Digits, trained: int) -> None:
     """Before hours of training: can a run be recorded at all, and is there room for it?
 
@@ -201,11 +210,6 @@ def check_place(p: Parameters, digits: Digits, trained: int) -> None:
     weights = sum(map(math.prod, shapes(sizes(digits, p.settings)).values()))
     # in float32 the means and log deviations for each lambda, and the hypernetwork; tables, sources
     needed = 4 * len(p.seeds) * (2 * weights * len(p.lambdas) + trained) + 150_000
-    if os.environ.get("CCBOOK_NEVER_TRAIN"):
-        name = runs.name(p, fingerprint(digits))
-        state = "is on record, but can't be repeated" if on_record(name) else "isn't on record"
-        raise RunError(f"{name} {state}, because nothing is to be trained (CCBOOK_NEVER_TRAIN): `ccbook fetch FILE` "
-                       f"adds published runs, and `make {p.profile}` trains")  # fmt: skip
     with temporary_folder():
         free = shutil.disk_usage(home()).free
     if free < needed:
