@@ -43,6 +43,7 @@ NEEDS |= {
 }
 PAGES_IN_ALL = len(NEEDS)
 RUN = rf"\b(?:{'|'.join(CHAPTERS)})-[0-9a-f]{{12}}\b"
+ALONE = [name for name in TRAIN if name != "one_network" or not TUNED]  # those that keep all cores busy
 STANDING = {name for file in TUNED for name in re.findall(RUN, Path(file).read_text())}
 for made in map(Path, page(*CHAPTERS, *TRAIN)):  # one of a run that is no longer on record is made again
     named = set(re.findall(RUN, made.read_text())) if made.is_file() else set()
@@ -150,7 +151,7 @@ for name, needed in NEEDS.items():
             [kept(f"{BOOK}/{file}") for file in FILES.get(name, [])],
             page=page(name),
         # models are spread over the cores that a chapter gets; two chapters at once keep all of them busy
-        threads: max(1, workflow.cores // 2) if name in CHAPTERS else workflow.cores if name in TRAIN else 1
+        threads: max(1, workflow.cores // 2) if name in CHAPTERS else workflow.cores if name in ALONE else 1
         priority: -list(NEEDS).index(name)
         retries: 1
         shell:
