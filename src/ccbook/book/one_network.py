@@ -274,7 +274,7 @@ def claims(table: pd.DataFrame, rows: pd.DataFrame, runs: Mapping[str, Run], pro
     (folder(profile) / "one_network.md").write_text(f"{listed.removesuffix('.')}\n")
     caption = (
         f"What the tempered hypernetwork should reach, and whether it does, by means over the seeds (± their 95% "
-        "intervals). By intervals: at how many λ the whole interval meets the goal, which the paper's claims must."
+        "intervals). By intervals: at how many λ the whole interval meets the goal, as the paper's claims have to."
         f"{against_pairs(table, tuned.reset_index())}"
     )
     return artefacts.table("one_network-claims", goals.style.hide(axis="index"), caption, goals, runs.values())
