@@ -97,7 +97,7 @@ def removal_table(rows: pd.DataFrame, runs: Mapping[str, Run]) -> artefacts.Arte
 
 
 def recommended(rows: pd.DataFrame) -> pd.Series:
-    """Of the points within SMALL_LOSS of the best whole network, that with the most weights removed."""
+    """Of the points within SMALL_LOSS of the best whole network, that with most removed, then the most accurate."""
     best = rows.loc[rows["pruned_percent"] == 0, "mean"].max()
     return rows[rows["mean"] >= best - SMALL_LOSS].sort_values(["pruned_percent", "mean"]).iloc[-1]
 

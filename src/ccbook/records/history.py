@@ -340,7 +340,8 @@ def with_starts(given: Sequence[str]) -> tuple[list[Run], dict[str, int]]:
     found = {name: find(name) for name in full_names(given)}
     starts = {run.id: run.parameters.start for run in found.values() if isinstance(run.parameters, FineTuning)}
     absent = {f"that {run} starts from": 1 for run, start in starts.items() if not store.on_record(start)}
-    return [*(found | {start: find(start) for start in starts.values() if store.on_record(start)}).values()], absent
+    added = {start for start in starts.values() if store.on_record(start)} - found.keys()
+    return [*found.values(), *map(find, sorted(added))], absent
 
 
 def published() -> tuple[list[Run], dict[str, int]]:
