@@ -81,7 +81,7 @@ def step(axis: str, value: int) -> float:
     digits = download.load(p.dataset, train=value if axis == "digits" else FEW)
     models = [training.Model(None if axis.startswith("samples") else 1.0, 0)]
     method, count = perform.method_of(p), len(digits.train_labels)
-    gradient = kernels.gradient(method, digits, p.settings)
+    stepper = kernels.stepper(method, digits, p.settings)
     ends: list[float] = []
 
     def on_epoch(*_: object) -> None:
@@ -90,7 +90,7 @@ def step(axis: str, value: int) -> float:
             raise EnoughError
 
     with contextlib.suppress(EnoughError):
-        training.fit(method, models, digits, p.settings, on_epoch=on_epoch, gradient=gradient)
+        training.fit(method, models, digits, p.settings, on_epoch=on_epoch, stepper=stepper)
     steps = training.steps(count, p.settings) // p.epochs
     return 1e3 * median(end - begin for begin, end in pairwise(ends[1:])) / steps
 

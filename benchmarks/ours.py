@@ -75,8 +75,8 @@ def serve(mode: Mode) -> None:
         passes = line.tell(**what if begin else start)
         epochs, begin = 0, time.perf_counter()
 
-    gradient = kernels.gradient(method, digits, p.settings, mode.way)
-    training.fit(method, models, digits, p.settings, on_epoch=on_epoch, gradient=gradient)
+    stepper = kernels.stepper(method, digits, p.settings, mode.way)
+    training.fit(method, models, digits, p.settings, on_epoch=on_epoch, stepper=stepper)
 
 
 def serve_peak() -> None:

@@ -77,13 +77,13 @@ def test_a_long_training_is_compiled_and_goes_on_without_a_compiler_and_says_so_
 
     monkeypatch.setattr(torch, "compile", lambda function, **_: without_compiler)
     settings = Settings(hidden=(4,), epochs=1, batch_size=16)
-    gradient = kernels.gradient(direct(), digits, settings)
+    stepper = kernels.stepper(direct(), digits, settings)
     assert training.steps(200, settings) < kernels.WORTH_COMPILING
-    expected = fit(direct(), [Model(1.0, 0)], digits, settings, gradient=gradient)
+    expected = fit(direct(), [Model(1.0, 0)], digits, settings, stepper=stepper)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(kernels, "WORTH_COMPILING", 1)
-    gradient = kernels.gradient(direct(), digits, settings)
-    trained = fit(direct(), [Model(1.0, 0)], digits, settings, gradient=gradient)
+    stepper = kernels.stepper(direct(), digits, settings)
+    trained = fit(direct(), [Model(1.0, 0)], digits, settings, stepper=stepper)
     assert capsys.readouterr().err.count("training uncompiled") == 1
     assert all(torch.equal(trained[name], expected[name]) for name in expected)
 

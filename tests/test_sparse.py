@@ -4,6 +4,7 @@ import importlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -57,6 +58,12 @@ def noise_of(settings: Settings, draws: Sequence[torch.Generator], layers: Seque
 def sparsely(method: Method, settings: Settings) -> Gradient:
     """For 200 digits."""
     return kernels.gradient(method, sparse_digits(), settings, "sparse")
+
+
+def trained(method: Method, models: Sequence[Model], settings: Settings, begin: Params | None = None) -> Params:
+    """By 200 digits, from a start or from the usual one."""
+    digits = sparse_digits()
+    return fit(method, models, digits, settings, begin, stepper=kernels.stepper(method, digits, settings, "sparse"))
 
 
 @given(
@@ -115,7 +122,7 @@ def assert_as_autograd(method, settings, gradient):
     models = [Model(None, 0), Model(None, 1)]
     digits, draws = sparse_digits(), [training.generator(m, "test", "cpu") for m in models]
     params = training.start(method, models, digits, settings)
-    lam = training.sampled_lambdas(models, draws, settings)
+    lam = training.sampled_lambdas(draws, settings)
     noise = noise_of(settings, [draw for draw in draws for _ in range(3)], [30, 20, 3], 100)
     batch = Batch(digits.train_images.view(2, 100, -1), digits.train_labels.view(2, 100), lam, noise)
     gradients, losses = gradient(params, batch)
@@ -138,23 +145,36 @@ def test_a_hypernetworks_map_and_its_transpose_can_be_compiled(method, monkeypat
 
 
 @pytest.mark.parametrize("estimator", ["local", "weights"])
-def test_a_model_has_the_same_bits_alone_in_a_stack_and_twice(estimator):
-    digits, settings = sparse_digits(), Settings(hidden=(20,), epochs=2, batch_size=33, estimator=estimator)
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize("clip", [0.0, 0.01])
+def test_its_steps_are_those_of_torchs_adam_along_the_gradient(estimator, schedule, clip):
+    """Ten of them, on which the rate may fall to nothing."""
+    settings = Settings(hidden=(20,), epochs=5, batch_size=100, estimator=estimator, schedule=schedule, clip=clip)
     models = [Model(1.0, 0), Model(10.0, 1)]
-    together, again = (fit(direct(), models, digits, settings, gradient=sparsely(direct(), settings)) for _ in "12")
+    by_torch = partial(training.along, sparsely(direct(), settings), 200, settings)
+    expected = fit(direct(), models, sparse_digits(), settings, stepper=by_torch)
+    begin = training.start(direct(), models, sparse_digits(), settings)
+    for name, tensor in trained(direct(), models, settings).items():
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=0.01 * settings.learning_rate)
+        assert float((tensor - begin[name]).abs().max()) > settings.learning_rate
+
+
+@pytest.mark.parametrize("estimator", ["local", "weights"])
+def test_a_model_has_the_same_bits_alone_in_a_stack_and_twice(estimator):
+    settings = Settings(hidden=(20,), epochs=2, batch_size=33, estimator=estimator)
+    models = [Model(1.0, 0), Model(10.0, 1)]
+    together, again = (trained(direct(), models, settings) for _ in "12")
     for s, model in enumerate(models):
-        alone = fit(direct(), [model], digits, settings, gradient=sparsely(direct(), settings))
-        for name, tensor in alone.items():
+        for name, tensor in trained(direct(), [model], settings).items():
             assert torch.equal(tensor[0], together[name][s])
             assert torch.equal(together[name], again[name])
 
 
 def test_a_training_may_start_from_tensors_in_any_order():
-    digits, settings, models = sparse_digits(), Settings(hidden=(20,), epochs=2, batch_size=33), [Model(1.0, 0)]
-    begin = training.start(direct(), models, digits, settings)
-    inverse, gradient = dict(reversed(begin.items())), sparsely(direct(), settings)
-    expected = fit(direct(), models, digits, settings, begin, gradient=gradient)
-    for name, tensor in fit(direct(), models, digits, settings, inverse, gradient=gradient).items():
+    settings, models = Settings(hidden=(20,), epochs=2, batch_size=33), [Model(1.0, 0)]
+    begin = training.start(direct(), models, sparse_digits(), settings)
+    expected = trained(direct(), models, settings, begin)
+    for name, tensor in trained(direct(), models, settings, dict(reversed(begin.items()))).items():
         assert torch.equal(tensor, expected[name])
 
 
@@ -217,11 +237,11 @@ def test_without_numba_a_training_goes_on_by_torch_and_says_so_once(monkeypatch,
     monkeypatch.setattr(importlib, "import_module", missing)
     for _ in range(2):
         assert kernels.way(digits, settings) == "plain"
-        gradient = kernels.gradient(direct(), digits, settings)
+        stepper = kernels.stepper(direct(), digits, settings)
     assert capsys.readouterr().err.count("numba failed (No module named 'numba')") == 1
-    trained = fit(direct(), [Model(1.0, 0)], digits, settings, gradient=gradient)
+    found = fit(direct(), [Model(1.0, 0)], digits, settings, stepper=stepper)
     expected = fit(direct(), [Model(1.0, 0)], digits, settings)
-    assert all(torch.equal(trained[name], expected[name]) for name in expected)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
     monkeypatch.undo()
     kernels._sparse.cache_clear()
 
@@ -233,14 +253,15 @@ def test_a_hypernetwork_goes_on_without_a_compiler_and_says_so_once(monkeypatch,
     monkeypatch.setattr(torch, "compile", lambda function, **_: without_compiler)
     monkeypatch.setattr(kernels, "WORTH_COMPILING", 1)
     digits, settings, models = sparse_digits(), Settings(hidden=(20,), epochs=1), [Model(None, 0)]
-    trained = fit(linear(), models, digits, settings, gradient=kernels.gradient(linear(), digits, settings))
+    found = fit(linear(), models, digits, settings, stepper=kernels.stepper(linear(), digits, settings))
     assert capsys.readouterr().err.count("training uncompiled") == 1
     monkeypatch.setattr(kernels, "WORTH_COMPILING", 100)
-    expected = fit(linear(), models, digits, settings, gradient=kernels.gradient(linear(), digits, settings))
-    assert all(torch.equal(trained[name], expected[name]) for name in expected)
+    expected = fit(linear(), models, digits, settings, stepper=kernels.stepper(linear(), digits, settings))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_a_training_that_diverges_says_so_itself():
-    settings = Settings(hidden=(20,), epochs=3, optimizer="sgd", learning_rate=1e30, clip=0)
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_training_that_diverges_says_so_itself(optimizer):
+    settings = Settings(hidden=(20,), epochs=3, optimizer=optimizer, learning_rate=1e30, clip=0)
     with pytest.raises(training.DivergedError, match="no longer finite"):
-        fit(direct(), [Model(1.0, 0)], sparse_digits(), settings, gradient=sparsely(direct(), settings))
+        trained(direct(), [Model(1.0, 0)], settings)

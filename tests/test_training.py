@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -168,7 +169,7 @@ def test_the_learning_rate_falls_along_a_cosine_to_zero(digits):
 
     settings = small(epochs=3, batch_size=50, optimizer="sgd", learning_rate=0.1, schedule="cosine")
     begin = start(direct(), ONE, digits, settings)
-    moved = fit(direct(), ONE, digits, settings, begin, gradient=ones)
+    moved = fit(direct(), ONE, digits, settings, begin, stepper=partial(training.along, ones, 200, settings))
     rates = 0.1 * (1 + torch.cos(math.pi * torch.arange(12) / 12)) / 2
     for name, t in moved.items():
         torch.testing.assert_close(begin[name] - t, rates.sum().expand_as(t), rtol=1e-4, atol=1e-5)
@@ -184,7 +185,7 @@ def test_digits_come_in_their_order_unless_they_are_shuffled(digits, estimator):
             labels.append(batch.labels)
             return plain(params, batch)
 
-        fit(direct(), MODELS, digits, settings, gradient=noted)
+        fit(direct(), MODELS, digits, settings, stepper=partial(training.along, noted, 200, settings))
         return torch.cat(labels, dim=1)
 
     in_order = digits.train_labels.repeat(len(MODELS), 2)
@@ -221,7 +222,7 @@ def test_updates_are_the_numbers_that_the_steps_move(digits):
         count += sum(t.numel() for t in params.values())
         return plain(params, batch)
 
-    params = fit(direct(), ONE, digits, settings, gradient=counted)
+    params = fit(direct(), ONE, digits, settings, stepper=partial(training.along, counted, 200, settings))
     assert updates(sum(t.numel() for t in params.values()), 200, settings) == count > 0
 
 

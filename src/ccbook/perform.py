@@ -17,6 +17,7 @@ from torch import Tensor
 from ccbook import chapters
 from ccbook.machine import download, kernels, progress, workers
 from ccbook.machine.idx import fingerprint
+from ccbook.machine.kernels import Stepper
 from ccbook.parameters import Hypernetwork, Parameters, check
 from ccbook.records import history, store, verification
 from ccbook.records.provenance import code, sources
@@ -25,7 +26,7 @@ from complexity_control import pruning, training
 from complexity_control.digits import Digits
 from complexity_control.method import Method
 from complexity_control.posterior import Params, Posterior, from_flat, to_flat
-from complexity_control.training import DivergedError, Gradient, Model
+from complexity_control.training import DivergedError, Model
 
 UNKNOWN = 60.0  # seconds, taken for a run of a kind that has none on record
 IMPORTED = {chapter.function: code(sources(chapter.function)) for chapter in chapters.METHODS.values()}
@@ -138,7 +139,7 @@ def method_of(p: Parameters) -> Method:
     return make(**{name: getattr(p, name) for name in inspect.signature(make).parameters})
 
 
-def train_and_measure(p: Parameters, digits: Digits, gradient: Gradient, job: Job,
+def train_and_measure(p: Parameters, digits: Digits, stepper: Stepper, job: Job,
                       on_epoch: Callable[[float], object]) -> Part:  # fmt: skip
     """Train a stack of models, from given tensors or else from random starts, and measure it at every lambda."""
     (models, begin), method, count = job, method_of(p), len(digits.train_labels)
@@ -149,7 +150,7 @@ def train_and_measure(p: Parameters, digits: Digits, gradient: Gradient, job: Jo
         history.extend((*model, epoch, loss) for model, loss in zip(models, losses.tolist(), strict=True))
         on_epoch(float(losses.mean()))
 
-    trained = training.fit(method, models, digits, p.settings, begin, note, gradient)
+    trained = training.fit(method, models, digits, p.settings, begin, note, stepper)
     each = training.updates(sum(t[0].numel() for t in trained.values()), count, p.settings)
     shared, stack = isinstance(p, Hypernetwork), len(models)
     past = pd.DataFrame(history, columns=["lam", "seed", "epoch", "loss"])
@@ -209,8 +210,8 @@ def _prepare(p: Parameters, chosen: str) -> Callable[..., Part]:
     """What a worker process does with each job."""
     kernels.set_products(chosen)
     digits = download.load(p.dataset, p.device, p.cap.train, p.cap.test)
-    gradient = kernels.gradient(method_of(p), digits, p.settings)
-    return lambda models, begin, on_epoch: train_and_measure(p, digits, gradient, (models, begin), on_epoch)
+    stepper = kernels.stepper(method_of(p), digits, p.settings)
+    return lambda models, begin, on_epoch: train_and_measure(p, digits, stepper, (models, begin), on_epoch)
 
 
 def train_here(p: Parameters, digits: Digits, jobs: list[Job], bar: progress.Bar) -> list[Part]:
@@ -218,17 +219,17 @@ def train_here(p: Parameters, digits: Digits, jobs: list[Job], bar: progress.Bar
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums split among threads would round differently
     try:
-        gradient = kernels.gradient(method_of(p), digits, p.settings)
-        return [part for job in jobs for part in _in_memory(p, digits, gradient, job, bar)]
+        stepper = kernels.stepper(method_of(p), digits, p.settings)
+        return [part for job in jobs for part in _in_memory(p, digits, stepper, job, bar)]
     finally:
         torch.set_num_threads(threads)
 
 
-def _in_memory(p: Parameters, digits: Digits, gradient: Gradient, job: Job, bar: progress.Bar) -> list[Part]:
+def _in_memory(p: Parameters, digits: Digits, stepper: Stepper, job: Job, bar: progress.Bar) -> list[Part]:
     """A stack trained at once or, where the GPU's memory is too small for that, in halves."""
     (models, begin), before = job, bar.n
     try:
-        return [train_and_measure(p, digits, gradient, job, lambda loss: bar.show(bar.n + len(models), loss))]
+        return [train_and_measure(p, digits, stepper, job, lambda loss: bar.show(bar.n + len(models), loss))]
     except torch.OutOfMemoryError:
         if len(models) == 1:
             raise
@@ -236,5 +237,5 @@ def _in_memory(p: Parameters, digits: Digits, gradient: Gradient, job: Job, bar:
     bar.show(before, float("nan"))
     rows = slice(len(models) // 2), slice(len(models) // 2, None)
     halves = [(models[half], begin and {name: t[half] for name, t in begin.items()}) for half in rows]
-    gradient = kernels.gradient(method_of(p), digits, p.settings)  # compiled for the smaller stack
-    return [part for smaller in halves for part in _in_memory(p, digits, gradient, smaller, bar)]
+    stepper = kernels.stepper(method_of(p), digits, p.settings)  # compiled for the smaller stack
+    return [part for smaller in halves for part in _in_memory(p, digits, stepper, smaller, bar)]

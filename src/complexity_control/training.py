@@ -83,6 +83,7 @@ def sizes(digits: Digits, settings: Settings) -> list[int]:
 
 
 Gradient = Callable[[Params, Batch], tuple[Params, Tensor]]
+Step = Callable[[Batch], Tensor]  # changes parameters by a minibatch, and returns its losses [S]
 
 
 def fit(
@@ -92,7 +93,7 @@ def fit(
     settings: Settings,
     begin: Params | None = None,
     on_epoch: Callable[[Tensor], object] = lambda losses: None,
-    gradient: Gradient | None = None,
+    stepper: Callable[[Params], Step] | None = None,
 ) -> Params:
     """Maximise the generalised evidence by stochastic gradients, for a stack of models.
 
@@ -100,18 +101,16 @@ def fit(
     lambdas for each minibatch as settings.samples says.
 
     Args: models, S of them. begin, the tensors to start from, [S, ...], which stay as they were; by default random.
-        on_epoch, called after each epoch with its mean losses, nats a digit [S]. gradient, a faster gradient_of(...).
+        on_epoch, called after each epoch with its mean losses, nats a digit [S]. stepper, a faster along(...).
     Returns: the trained tensors, [S, ...].
     Raises: DivergedError, naming epoch, lambda and seed.
     """
     device, count = digits.train_labels.device, len(digits.train_labels)
     params = {n: t.clone() for n, t in (begin or start(method, models, digits, settings)).items()}
-    generators = [generator(m, "training", device) for m in models]
-    layers = sizes(digits, settings)
-    optimizer = _optimizer(list(params.values()), settings)
-    schedule = CosineAnnealingLR(optimizer, steps(count, settings)) if settings.schedule == "cosine" else None
-    gradient = gradient or gradient_of(method, count, settings)
-
+    generators, layers = [generator(m, "training", device) for m in models], sizes(digits, settings)
+    step = stepper(params) if stepper else along(gradient_of(method, count, settings), count, settings, params)
+    own = [[m.lam] for m in models if m.lam is not None]  # a hypernetwork has none
+    lam = torch.tensor(own, device=device)
     for epoch in range(1, settings.epochs + 1):
         order = torch.arange(count, device=device).repeat(len(models), 1)
         if settings.shuffle:
@@ -120,17 +119,11 @@ def fit(
         for chosen in order.split(settings.batch_size, dim=1):
             images = digits.train_images.index_select(0, chosen.flatten()).view(*chosen.shape, -1)
             labels = digits.train_labels.index_select(0, chosen.flatten()).view(chosen.shape)
-            lam = sampled_lambdas(models, generators, settings)
+            lam = lam if own else sampled_lambdas(generators, settings)
             each = [g for g in generators for _ in lam[0]]
             noise = (layer_noise(each, layers[1:], chosen.shape[1]) if settings.estimator == "local"
                      else [normal(each, shape) for shape in shapes(layers).values()])  # fmt: skip
-            gradients, losses = gradient(params, Batch(images, labels, lam, noise))
-            for name, tensor in params.items():
-                tensor.grad = gradients[name]
-            optimizer.step()
-            if schedule:
-                schedule.step()
-            total += losses * (chosen.shape[1] / count)
+            total.add_(step(Batch(images, labels, lam, noise)), alpha=chosen.shape[1] / count)
         _check(total, epoch, models)
         on_epoch(total)
     return params
@@ -172,21 +165,32 @@ def gradient_of(method: Method, count: int, settings: Settings) -> Gradient:
     return clipped
 
 
-def sampled_lambdas(models: Sequence[Model], generators: Sequence[Generator], settings: Settings) -> Tensor:
-    """[S, K]: each model's own lambda, or for a hypernetwork K = samples of them, by default 10^U(-1, 2) of eq. (7)."""
-    if models[0].lam is None:
-        draws = torch.stack([torch.rand(settings.samples, generator=g, device=g.device) for g in generators])
-        if settings.stratified:
-            draws = (torch.arange(settings.samples, device=draws.device) + draws) / settings.samples
-        low, high = map(math.log10, settings.lam_range)
-        return 10 ** (low + (high - low) * draws)
-    return torch.tensor([[m.lam] for m in models], device=generators[0].device)
+def along(gradient: Gradient, count: int, settings: Settings, params: Params) -> Step:
+    """Steps of torch's optimizer along a gradient, in a training by `count` digits."""
+    tensors, rate = list(params.values()), settings.learning_rate
+    optimizer = (optim.Adam(tensors, lr=rate, fused=True) if settings.optimizer == "adam"
+                 else optim.SGD(tensors, lr=rate, momentum=settings.momentum))  # fmt: skip
+    schedule = CosineAnnealingLR(optimizer, steps(count, settings)) if settings.schedule == "cosine" else None
+
+    def step(batch: Batch) -> Tensor:
+        gradients, losses = gradient(params, batch)
+        for name, tensor in params.items():
+            tensor.grad = gradients[name]
+        optimizer.step()
+        if schedule:
+            schedule.step()
+        return losses
+
+    return step
 
 
-def _optimizer(tensors: list[Tensor], settings: Settings) -> optim.Optimizer:
-    if settings.optimizer == "sgd":
-        return optim.SGD(tensors, lr=settings.learning_rate, momentum=settings.momentum)
-    return optim.Adam(tensors, lr=settings.learning_rate, fused=True)
+def sampled_lambdas(generators: Sequence[Generator], settings: Settings) -> Tensor:
+    """[S, K]: samples of lambda, K for each hypernetwork, by default 10^U(-1, 2) of eq. (7)."""
+    draws = torch.stack([torch.rand(settings.samples, generator=g, device=g.device) for g in generators])
+    if settings.stratified:
+        draws = (torch.arange(settings.samples, device=draws.device) + draws) / settings.samples
+    low, high = map(math.log10, settings.lam_range)
+    return 10 ** (low + (high - low) * draws)
 
 
 def _check(losses: Tensor, epoch: int, models: Sequence[Model]) -> None:

@@ -1,4 +1,4 @@
-"""The fastest exact way to train on this machine: kernels for matrix products, and a gradient made for the case."""
+"""The fastest exact way to train on this machine: kernels for matrix products, and steps made for the case."""
 
 import importlib
 import math
@@ -18,9 +18,10 @@ from complexity_control import training
 from complexity_control.digits import Digits
 from complexity_control.method import Method
 from complexity_control.posterior import Params, Posterior, from_flat, to_flat
-from complexity_control.training import Batch, Gradient, Settings
+from complexity_control.training import Batch, Gradient, Settings, Step
 
 Way = Literal["sparse", "compiled", "plain"]
+Stepper = Callable[[Params], Step]
 # steps of one model; fewer are taken sooner than compiled, or than numba is loaded
 WORTH_COMPILING = 2_000
 WORTH_LOADING = 100
@@ -59,7 +60,7 @@ def set_products(kernels: str) -> None:
 
 
 def way(digits: Digits, settings: Settings) -> Way:
-    """How the gradient is computed: it depends on digits and settings alone, as a model's bits do.
+    """How a step is made: it depends on digits and settings alone, as a model's bits do.
 
     sparse: machine.sparse, where numba can compile it. Else training.gradient_of, compiled where that saves time.
     """
@@ -78,8 +79,16 @@ def is_sparse(digits: Digits, settings: Settings) -> bool:
     return usual and bytes_ and bool(images.count_nonzero() < DENSE * images.numel())
 
 
+def stepper(method: Method, digits: Digits, settings: Settings, chosen: Way | None = None) -> Stepper:
+    """What training.fit takes to make its steps in the way for these, or in a chosen one."""
+    chosen, count = chosen or way(digits, settings), len(digits.train_labels)
+    if chosen == "sparse" and settings.optimizer == "adam" and is_direct(method) and (sparse := _sparse()):
+        return partial(sparse.adam_along, count, settings)
+    return partial(training.along, gradient(method, digits, settings, chosen), count, settings)
+
+
 def gradient(method: Method, digits: Digits, settings: Settings, chosen: Way | None = None) -> Gradient:
-    """training.gradient_of, computed in the way for these, or in a chosen one."""
+    """training.gradient_of, computed so."""
     chosen, count = chosen or way(digits, settings), len(digits.train_labels)
     if chosen == "sparse" and (sparse := _sparse()):
         if is_direct(method):
@@ -119,7 +128,7 @@ def _through(method: Method, by_posterior: Gradient, count: int, settings: Setti
 def _sparse() -> ModuleType | None:
     """The module, which is compiled when it is first imported."""
     try:
-        return importlib.import_module("ccbook.machine.sparse")
+        return importlib.import_module("ccbook.machine.steps")
     except Exception as error:  # numba may be missing, find no place for its cache, or fail in its own ways
         if multiprocessing.parent_process() is None:  # its workers needn't say it too
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

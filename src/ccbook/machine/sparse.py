@@ -1,18 +1,18 @@
-"""The gradient of training.loss by posteriors on a processor, written out: machine.products serves its layers."""
+"""The gradient of training.loss by posteriors on a processor, and Adam's step, written out.
+
+machine.products serves the layers, and machine.steps makes of it what training.fit takes.
+"""
 
 import math
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ccbook.machine.products import (
     HALF,
     ONE,
     OPTIONS,
-    ROW_IS_BYTE,
     TWO,
-    WEIGHTS,
     ZERO,
     add_product,
     exponential,
@@ -22,14 +22,14 @@ from ccbook.machine.products import (
     transposed_bytes,
 )
 from ccbook.machine.vectors import LANES
-from complexity_control.posterior import Params, Posterior
-from complexity_control.training import Batch, Gradient, Settings
 
 NAMES = "W1", "b1", "W2", "b2"  # the order of all tensors here, whatever a posterior's is
 TENSORS = "UniTuple(f4[:, ::1], 4)"
 DIGITS = "UniTuple(i4[::1], 2), UniTuple(i4[::1], 2), UniTuple(f4[::1], 2), i4[::1], i8[::1], b1"
 STACK = "Tuple((f4[:, :, ::1], f4[:, ::1], f4[:, :, ::1], f4[:, ::1]))"  # of as many posteriors
-NONE = np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32)  # noise of another kind
+PARTS = f"UniTuple({STACK}, 2)"  # for means and for log standard deviations
+BETAS, EPSILON = (0.9, 0.999), np.float32(1e-8)  # of Adam, as torch has them
+NEW: Any = tuple(np.float32(1 - beta) for beta in BETAS)
 
 
 @njit("f8(f4[:, ::1], i8[::1], f4)", **OPTIONS)
@@ -179,6 +179,20 @@ def complexity(mean, log_std, variance, by_mean, by_drawn, squared, weight, prio
     return weight * total
 
 
+@njit("void(" + "f4[:, ::1], " * 4 + "f4, f4)", **OPTIONS)
+def adam(x, gradient, first, second, rate, correction):
+    """A step of Adam (Kingma and Ba, 2015), in place.
+
+    Step t's rate is the learning rate over 1 - β1^t, its correction 1 / √(1 - β2^t).
+    """
+    for r in range(len(x)):
+        value, g, m, v = x[r], gradient[r], first[r], second[r]
+        for h in range(len(g)):
+            m[h] += NEW[0] * (g[h] - m[h])
+            v[h] += NEW[1] * (g[h] * g[h] - v[h])
+            value[h] -= rate * m[h] / (math.sqrt(v[h]) * correction + EPSILON)
+
+
 @njit(f"{TENSORS}({STACK}, i8)", **OPTIONS)
 def of_posterior(stack, k):
     """The tensors of one posterior; a bias is a row."""
@@ -186,19 +200,20 @@ def of_posterior(stack, k):
 
 
 @njit("f8[::1](u1[:, :, ::1], UniTuple(f4[::1], 2), i4[::1], i8[:, ::1], b1, UniTuple(f4[:, :, ::1], 2), "
-      + f"{STACK}, " * 5 + "f4[::1], f4[::1], f4, f4)", **OPTIONS)  # fmt: skip
-def steps(images, weights, all_entries, labels, squared, noise_of_digits, noise_of_weights, mean, log_std, by_mean,
-          by_log_std, share, kl_weight, prior_std, clip):  # fmt: skip
+      + f"{STACK}, {PARTS}, {PARTS}, {PARTS}, {PARTS}, f4[::1], f4[::1], f4, f4, f4, f4)", **OPTIONS)  # fmt: skip
+def steps(images, weights, all_entries, labels, squared, noise_of_digits, noise_of_weights, posteriors, gradients,
+          first, second, share, kl_weight, prior_std, clip, rate, correction):  # fmt: skip
     """share times minus the log-likelihood of a digit, plus kl_weight times the KL, for each posterior.
 
     As many posteriors in turn see the same digits as there are for each model. One of the two noises is empty. Writes
-    the gradients by W1, b1, W2 and b2 to by_mean and by_log_std.
+    the gradients by means and log standard deviations, and where rate isn't 0 makes a step of Adam, with its moments.
     """
     losses, each = np.empty(len(share)), len(share) // len(images)
     for s in range(len(images)):
-        digits = nonzero(images[s]), nonzero(transposed_bytes(images[s], mean[0].shape[1]))
+        digits = nonzero(images[s]), nonzero(transposed_bytes(images[s], posteriors[0][0].shape[1]))
         for k in range(s * each, (s + 1) * each):
-            m, ls, by_m, by_l = [of_posterior(t, k) for t in (mean, log_std, by_mean, by_log_std)]
+            m, ls = of_posterior(posteriors[0], k), of_posterior(posteriors[1], k)
+            by_m, by_l = of_posterior(gradients[0], k), of_posterior(gradients[1], k)
             v = np.empty_like(m[0]), np.empty_like(m[1]), np.empty_like(m[2]), np.empty_like(m[3])
             for i in range(4):
                 exponential(ls[i], TWO, v[i])
@@ -212,34 +227,10 @@ def steps(images, weights, all_entries, labels, squared, noise_of_digits, noise_
             for i in range(4):
                 losses[k] += complexity(m[i], ls[i], v[i], by_m[i], by_l[i], squared and i % 2 == 1, kl_weight[k],
                                         prior_std, clip)  # fmt: skip
+            if rate > ZERO:
+                for part in range(2):
+                    x, g = of_posterior(posteriors[part], k), of_posterior(gradients[part], k)
+                    m1, m2 = of_posterior(first[part], k), of_posterior(second[part], k)
+                    for i in range(4):
+                        adam(x[i], g[i], m1[i], m2[i], rate, correction)
     return losses
-
-
-def whole(images: np.ndarray) -> np.ndarray:
-    """Images with zeros at the end of each row, to whole vectors."""
-    missing = -images.shape[2] % LANES
-    return np.pad(images, ((0, 0), (0, 0), (0, missing))) if missing else images
-
-
-def gradient(count: int, settings: Settings) -> Gradient:
-    """The clipped gradient of training.loss by the tensors of posteriors, and the losses of all posteriors [S * K].
-
-    To float32 accuracy, for what is_sparse of kernels takes. What it returns is overwritten when it is called again.
-    """
-    squared, clip = settings.bias_noise == "variance", settings.clip or math.inf
-    made: Params = {}
-
-    def clipped(params: Params, batch: Batch) -> tuple[Params, Tensor]:
-        if not made or made["mean.W1"].shape != params["mean.W1"].shape:
-            made.update({name: torch.empty_like(tensor) for name, tensor in params.items()})
-        noise, lam = [n.numpy() for n in batch.noise], batch.lam.flatten().numpy()
-        of_digits, of_weights = (noise, NONE * 2) if len(noise) == 2 else (NONE[:1] * 2, noise)
-        by_name = [tuple([tensors[f"{part}.{n}"].numpy() for n in NAMES])
-                   for tensors in (params, made) for part in Posterior._fields]  # fmt: skip
-        share = (batch.lam**-settings.lam_power).flatten().numpy() / batch.lam.shape[1]
-        losses = steps(whole(batch.images.numpy()), WEIGHTS, ROW_IS_BYTE, batch.labels.numpy(), squared,
-                       tuple(of_digits), tuple(of_weights), *by_name, share, share * lam / count,
-                       settings.prior_std, clip)  # fmt: skip
-        return made, torch.from_numpy(losses).float()
-
-    return clipped
