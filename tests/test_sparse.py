@@ -144,17 +144,17 @@ def test_a_hypernetworks_map_and_its_transpose_can_be_compiled(method, monkeypat
     assert "uncompiled" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("method", [direct(), low_rank(), linear()])
 @pytest.mark.parametrize("estimator", ["local", "weights"])
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
-@pytest.mark.parametrize("clip", [0.0, 0.01])
-def test_its_steps_are_those_of_torchs_adam_along_the_gradient(estimator, schedule, clip):
+def test_its_steps_are_those_of_torchs_adam_along_the_gradient(method, estimator, schedule):
     """Ten of them, on which the rate may fall to nothing."""
-    settings = Settings(hidden=(20,), epochs=5, batch_size=100, estimator=estimator, schedule=schedule, clip=clip)
-    models = [Model(1.0, 0), Model(10.0, 1)]
-    by_torch = partial(training.along, sparsely(direct(), settings), 200, settings)
-    expected = fit(direct(), models, sparse_digits(), settings, stepper=by_torch)
-    begin = training.start(direct(), models, sparse_digits(), settings)
-    for name, tensor in trained(direct(), models, settings).items():
+    settings = Settings(hidden=(20,), epochs=5, batch_size=100, estimator=estimator, schedule=schedule, clip=0.01)
+    models = [Model(lam if kernels.is_direct(method) else None, seed) for lam, seed in ((1.0, 0), (10.0, 1))]
+    by_torch = partial(training.along, sparsely(method, settings), 200, settings)
+    expected = fit(method, models, sparse_digits(), settings, stepper=by_torch)
+    begin = training.start(method, models, sparse_digits(), settings)
+    for name, tensor in trained(method, models, settings).items():
         torch.testing.assert_close(tensor, expected[name], rtol=0, atol=0.01 * settings.learning_rate)
         assert float((tensor - begin[name]).abs().max()) > settings.learning_rate
 

@@ -82,9 +82,11 @@ def is_sparse(digits: Digits, settings: Settings) -> bool:
 def stepper(method: Method, digits: Digits, settings: Settings, chosen: Way | None = None) -> Stepper:
     """What training.fit takes to make its steps in the way for these, or in a chosen one."""
     chosen, count = chosen or way(digits, settings), len(digits.train_labels)
-    if chosen == "sparse" and settings.optimizer == "adam" and is_direct(method) and (sparse := _sparse()):
-        return partial(sparse.adam_along, count, settings)
-    return partial(training.along, gradient(method, digits, settings, chosen), count, settings)
+    by_numba = _sparse() if chosen == "sparse" and settings.optimizer == "adam" else None
+    if by_numba and is_direct(method):
+        return partial(by_numba.by_adam, count, settings)
+    along = by_numba.adam_along if by_numba else training.along
+    return partial(along, gradient(method, digits, settings, chosen), count, settings)
 
 
 def gradient(method: Method, digits: Digits, settings: Settings, chosen: Way | None = None) -> Gradient:

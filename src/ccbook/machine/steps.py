@@ -1,5 +1,6 @@
 """What training takes, by machine.sparse: to float32 accuracy, for what is_sparse of kernels says yes to."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ccbook.machine.products import ROW_IS_BYTE, WEIGHTS
-from ccbook.machine.sparse import BETAS, NAMES, steps
+from ccbook.machine.sparse import BETAS, NAMES, adam, steps
 from ccbook.machine.vectors import LANES
 from complexity_control import training
 from complexity_control.posterior import Params, Posterior
@@ -39,20 +40,43 @@ def gradient(count: int, settings: Settings) -> Gradient:
     return clipped
 
 
-def adam_along(count: int, settings: Settings, params: Params) -> Step:
+def by_adam(count: int, settings: Settings, params: Params) -> Step:
     """training.along gradient(...), by Adam in the same call, which takes less time."""
     made = [{n: torch.zeros_like(t) for n, t in params.items()} for _ in ("gradient", "first moment", "second moment")]
-    tensors, t, total = [arrays(each) for each in (params, *made)], 0, training.steps(count, settings)
+    tensors, number = [arrays(each) for each in (params, *made)], itertools.count(1)
 
     def step(batch: Batch) -> Tensor:
-        nonlocal t
-        rate = settings.learning_rate
-        if settings.schedule == "cosine":
-            rate *= (1 + math.cos(math.pi * t / total)) / 2
-        t += 1
-        return _called(tensors, batch, count, settings, rate / (1 - BETAS[0] ** t), (1 - BETAS[1] ** t) ** -0.5)
+        return _called(tensors, batch, count, settings, *pace(next(number), count, settings))
 
     return step
+
+
+def adam_along(gradient: Gradient, count: int, settings: Settings, params: Params) -> Step:
+    """training.along, by Adam, which takes less time for many tensors."""
+    number = itertools.count(1)
+    changed = {n: [rows(t), rows(torch.zeros_like(t)), rows(torch.zeros_like(t))] for n, t in params.items()}
+
+    def step(batch: Batch) -> Tensor:
+        gradients, losses = gradient(params, batch)
+        now = pace(next(number), count, settings)
+        for name, (value, first, second) in changed.items():
+            adam(value, rows(gradients[name].contiguous()), first, second, *now)
+        return losses
+
+    return step
+
+
+def pace(t: int, count: int, settings: Settings) -> tuple[float, float]:
+    """The rate and the correction of sparse.adam, in step t of a training by `count` digits."""
+    rate = settings.learning_rate
+    if settings.schedule == "cosine":
+        rate *= (1 + math.cos(math.pi * (t - 1) / training.steps(count, settings))) / 2
+    return rate / (1 - BETAS[0] ** t), (1 - BETAS[1] ** t) ** -0.5
+
+
+def rows(tensor: Tensor) -> np.ndarray:
+    """Its numbers as a matrix, in the same memory."""
+    return tensor.view(-1, tensor.shape[-1]).numpy()
 
 
 def arrays(tensors: Params) -> Any:
