@@ -7,6 +7,7 @@ speed.py asks for one repeat after the other.
 """
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -194,9 +195,10 @@ def hypnettorch(count: int) -> Step:
     hyper = HMLP(shapes * 2, uncond_in_size=1, cond_in_size=0, layers=(), num_cond_embs=0, verbose=False)
     bias = hyper.unconditional_params[1]  # of its only layer: the constants of all means, then of all deviations
     torch.nn.init.constant_(bias.data[len(bias) // 2 :], INIT_LOG_STD)
+    lambdas = itertools.cycle(10 ** (3 * torch.rand(BATCHES, 1, 1) - 1))  # the losses of two passes can be compared
 
     def loss(x: Any, y: Any) -> Any:
-        lam = 10 ** (3 * torch.rand(1, 1) - 1)
+        lam = next(lambdas)
         generated = hyper(uncond_input=lam / 100)
         means, log_stds = generated[: len(shapes)], generated[len(shapes) :]
         stds = [s.exp() for s in log_stds]
