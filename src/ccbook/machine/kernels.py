@@ -90,7 +90,7 @@ def stepper(method: Method, digits: Digits, settings: Settings, chosen: Way | No
 
 
 def gradient(method: Method, digits: Digits, settings: Settings, chosen: Way | None = None) -> Gradient:
-    """training.gradient_of, computed so."""
+    """training.gradient_of, computed in the way for these, or in a chosen one."""
     chosen, count = chosen or way(digits, settings), len(digits.train_labels)
     if chosen == "sparse" and (sparse := _sparse()):
         if is_direct(method):

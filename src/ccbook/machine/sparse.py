@@ -229,7 +229,7 @@ def steps(images, weights, all_entries, labels, squared, noise_of_digits, noise_
                                         prior_std, clip)  # fmt: skip
             if rate > ZERO:
                 for part in range(2):
-                    x, g = of_posterior(posteriors[part], k), of_posterior(gradients[part], k)
+                    x, g = (m, ls)[part], (by_m, by_l)[part]
                     m1, m2 = of_posterior(first[part], k), of_posterior(second[part], k)
                     for i in range(4):
                         adam(x[i], g[i], m1[i], m2[i], rate, correction)
